@@ -1,0 +1,68 @@
+"""Who is signed in, for the doors: the session of a request, renewed when it is time, and its cookie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from functions.http import set_cookie
+
+if TYPE_CHECKING:
+    from functions.http import Visit
+    from shared.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A live session, and the cookies to send along: none, or its next token."""
+
+    session: Session
+    cookies: list[str]
+
+
+def current(visit: Visit) -> Current:
+    """Find the session of a request. Raises InvalidSession(kind) when there is none, or it is over.
+
+    A fresh token is believed without a call. Past half its life it is renewed from its row; while the store is away it
+    stays good to its end. An expired one is only as good as its row.
+    """
+    from shared import session
+    from shared.errors import InvalidSession, UpstreamUnavailable
+
+    services, now = visit.services, visit.services.clock()
+    token = visit.cookies.get(session.COOKIE_NAME, "")
+    if not token:
+        raise InvalidSession("missing")
+    ring = services.key_ring.get()
+    try:
+        found = session.read_token(token, ring, services.issuer, now, allow_expired=True)
+    except InvalidSession as error:
+        if error.kind != "unknown_key":
+            raise
+        # Signed by an instance that knows a newer ring than ours.
+        ring = services.newer_key_ring(ring)
+        found = session.read_token(token, ring, services.issuer, now, allow_expired=True)
+    if not found.wants_renewal(now):
+        return Current(found, [])
+    try:
+        sso_active = services.settings.get().sso_active
+        renewed = session.renew(services.store, found.id, now, sso_active=sso_active)
+    except UpstreamUnavailable:
+        if now >= found.expires_at:
+            raise
+        return Current(found, [])
+    return Current(renewed, [session_cookie(visit, renewed)])
+
+
+def session_cookie(visit: Visit, made: Session) -> str:
+    """Write the cookie of a session. It goes when the browser closes: wards share computers."""
+    from shared import session
+
+    services = visit.services
+    token = session.write_token(made, services.key_ring.get(), services.issuer, services.clock())
+    return set_cookie(session.COOKIE_NAME, token)
+
+
+def destination(visit: Visit, next_path: str) -> str:
+    """Say where a person goes who is signed in: where they wanted to, the application, or our start page."""
+    return next_path or visit.services.config.app_url or "/"

@@ -1,0 +1,49 @@
+"""The answer to every address that no door takes, and to a door knocked at in the wrong way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import azure.functions as func
+
+from functions.http import Visit, answer, failure
+from shared.errors import BadRequest
+
+if TYPE_CHECKING:
+    from shared.services import Services
+
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+ALLOWED: Final = {
+    "": "GET",
+    "login": "GET",
+    "azure": "GET, POST",
+    "signin": "GET, POST",
+    "setup": "GET, POST",
+    "session": "GET",
+    "logout": "POST",
+    "logout/microsoft": "GET",
+    ".well-known/jwks.json": "GET",
+    "healthz": "GET",
+    "readyz": "GET",
+}
+"""The methods of each door, for the `Allow` of a 405; a test compares it with what is registered."""
+
+
+def doors(services: Services) -> func.Blueprint:
+    """The door behind all others."""
+    blueprint = func.Blueprint()
+
+    @blueprint.function_name("elsewhere")
+    @blueprint.route(route="{*path}", methods=_METHODS)
+    def elsewhere(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _elsewhere)
+
+    return blueprint
+
+
+def _elsewhere(visit: Visit) -> func.HttpResponse:
+    allowed = ALLOWED.get(visit.request.route_params.get("path", "").strip("/").lower())
+    response = failure(visit, BadRequest("method" if allowed else "not_found"))
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response

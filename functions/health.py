@@ -1,0 +1,78 @@
+"""`/healthz`, `/readyz` and the static files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from functions.http import Visit, answer, json_answer
+from functions.pages import asset
+from shared.errors import BadRequest, SignInError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.services import Services
+
+def doors(services: Services) -> func.Blueprint:
+    """What monitors ask, and what browsers fetch beside a page."""
+    blueprint = func.Blueprint()
+
+    @blueprint.function_name("healthz")
+    @blueprint.route(route="healthz", methods=["GET"])
+    def healthz(req: func.HttpRequest) -> func.HttpResponse:
+        del req
+        return json_answer({"alive": True})
+
+    @blueprint.function_name("readyz")
+    @blueprint.route(route="readyz", methods=["GET"])
+    def readyz(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _ready, form="json")
+
+    @blueprint.function_name("assets")
+    @blueprint.route(route="assets/{name}", methods=["GET"])
+    def assets(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _asset)
+
+    return blueprint
+
+
+def _ready(visit: Visit) -> func.HttpResponse:
+    """Say whether a person could sign in now: each part by a word, nothing of what is inside."""
+    services = visit.services
+    checks = {
+        "store": _state(lambda: services.settings.get()),
+        "vault": _state(lambda: (services.key_ring.get(), services.pepper.get())),
+        "certificate": _state(lambda: _certificate(services)),
+    }
+    ready = all(state == "ok" for state in checks.values())
+    return json_answer({"ready": ready, **checks}, status=200 if ready else 503)
+
+
+def _certificate(services: Services) -> None:
+    if services.settings.get().sso_active and services.certificate.get().not_after <= services.clock():
+        raise BadRequest("expired")
+
+
+def _state(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except SignInError as error:
+        return str(getattr(error, "kind", error.code))
+    return "ok"
+
+
+def _asset(visit: Visit) -> func.HttpResponse:
+    found = asset(visit.request.route_params.get("name", ""))
+    if found is None:
+        raise BadRequest("not_found")
+    return func.HttpResponse(
+        found.body,
+        mimetype=found.content_type,
+        headers={
+            "Cache-Control": "public, max-age=31536000, immutable",  # the name holds the hash of the content
+            "ETag": found.etag,
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

@@ -1,0 +1,139 @@
+"""`/session`, `/logout`, `/logout/microsoft` and the key set: who is signed in, and the end of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+import azure.functions as func
+
+from functions.current import current
+from functions.http import Visit, answer, html, json_answer, redirect, respond, set_cookie
+from functions.pages import render
+from shared.errors import BadRequest, InvalidSession, NotConfigured, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from shared.services import Services
+
+
+def doors(services: Services) -> func.Blueprint:
+    """What applications and proxies ask, and the two ways to sign out."""
+    blueprint = func.Blueprint()
+
+    @blueprint.function_name("session")
+    @blueprint.route(route="session", methods=["GET"])
+    def session(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _session, form="json")
+
+    @blueprint.function_name("logout")
+    @blueprint.route(route="logout", methods=["POST"])
+    def logout(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _logout)
+
+    @blueprint.function_name("logout_microsoft")
+    @blueprint.route(route="logout/microsoft", methods=["GET"])
+    def logout_microsoft(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _logout_microsoft, form="json")
+
+    @blueprint.function_name("jwks")
+    @blueprint.route(route=".well-known/jwks.json", methods=["GET"])
+    def jwks(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _jwks, form="json")
+
+    return blueprint
+
+
+def _session(visit: Visit) -> func.HttpResponse:
+    """Say who is signed in, as JSON and as headers that a proxy can hand to the application."""
+    try:
+        here = current(visit)
+    except InvalidSession as error:
+        # `Cookie` is no registered scheme; RFC 9110 (section 11.6.1) wants one named on every 401.
+        challenge = {"WWW-Authenticate": 'Cookie realm="sos"'}
+        body = {"error": error.code, "login": f"{visit.services.config.address}/login"}
+        return json_answer(body, status=401, headers=challenge)
+    session = here.session
+    body = {
+        "account": session.account_id,
+        "level": session.level.slug,
+        "name": session.name,
+        "method": session.method.value,
+        "auth_time": int(session.auth_time.timestamp()),
+        "expires_at": int(session.expires_at.timestamp()),
+    }
+    headers = {
+        "X-SOS-Account": session.account_id,
+        "X-SOS-Level": session.level.slug,
+        "X-SOS-Name": quote(session.name),  # percent-encoded UTF-8: a header is ASCII
+        "X-SOS-Method": session.method.value,
+    }
+    response = json_answer(body, headers=headers)
+    for cookie in here.cookies:
+        response.headers.add("Set-Cookie", cookie)
+    return response
+
+
+def _logout(visit: Visit) -> func.HttpResponse:
+    """End the session here, and go on to end it at Microsoft where it came from: wards share computers."""
+    from shared import session
+    from shared.access import AuthenticationMethod
+    from shared.audit import Event
+
+    services = visit.services
+    config = services.config
+    visit.require_same_origin(config.address, config.app_origin)
+    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0)]
+    token = visit.cookies.get(session.COOKIE_NAME, "")
+    try:
+        found = session.read_token(
+            token, services.key_ring.get(), services.issuer, services.clock(), allow_expired=True
+        )
+    except InvalidSession:
+        return _signed_out(visit, gone)
+    session.end(services.store, found.id)
+    services.audit.record(
+        Event("signout", services.clock(), visit.reference, found.account_id, found.method.value)
+    )
+    if found.method is AuthenticationMethod.MICROSOFT and (url := _microsoft_sign_out(services)):
+        return redirect(visit, url, cookies=gone)
+    return _signed_out(visit, gone)
+
+
+def _signed_out(visit: Visit, cookies: list[str]) -> func.HttpResponse:
+    body = render("signed_out", signin_url="/login", microsoft_signout_url=None)
+    return html(visit, body, cookies=cookies)
+
+
+def _microsoft_sign_out(services: Services) -> str:
+    """Give Microsoft's sign-out (OpenID Connect RP-Initiated Logout 1.0), or nothing while it is out of reach."""
+    try:
+        metadata = services.identity.metadata(services.settings.get().application)
+    except (NotConfigured, UpstreamUnavailable):
+        return ""
+    if not metadata.end_session_endpoint:
+        return ""
+    return f"{metadata.end_session_endpoint}?{urlencode({'post_logout_redirect_uri': services.config.redirect_uri})}"
+
+
+def _logout_microsoft(visit: Visit) -> func.HttpResponse:
+    """End the sessions that came from one session of Microsoft (OpenID Connect Front-Channel Logout 1.0)."""
+    from shared import session
+    from shared.audit import Event
+
+    services = visit.services
+    sid, issuer = visit.query("sid"), visit.query("iss")
+    application = services.settings.get().application
+    if not sid or issuer != services.identity.metadata(application).issuer:
+        raise BadRequest("front_channel_logout")
+    for account_id in session.end_provider_session(services.store, sid):
+        event = Event("signout", services.clock(), visit.reference, account_id, reason="front_channel")
+        services.audit.record(event)
+    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0, same_site="Lax")]
+    return respond(visit, "", cookies=gone)
+
+
+def _jwks(visit: Visit) -> func.HttpResponse:
+    """Publish the keys. A key is published an hour before it signs, so an hour in a cache does no harm."""
+    keys = visit.services.key_ring.get().public_jwks()
+    headers = {"Cache-Control": "public, max-age=3600", "Access-Control-Allow-Origin": "*"}
+    return json_answer(keys, headers=headers)

@@ -1,0 +1,66 @@
+"""`/setup?token=`: first run, and recovery. The Owner chooses a password with a link that works once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from functions.http import Visit, answer, html, status_of
+from functions.pages import render
+from shared.errors import WeakPassword
+
+if TYPE_CHECKING:
+    from shared.services import Services
+
+
+def doors(services: Services) -> func.Blueprint:
+    """The form and its answer."""
+    blueprint = func.Blueprint()
+
+    @blueprint.function_name("setup")
+    @blueprint.route(route="setup", methods=["GET", "POST"])
+    def setup(req: func.HttpRequest) -> func.HttpResponse:
+        return answer(services, req, _finish if req.method == "POST" else _form)
+
+    return blueprint
+
+
+def _form(visit: Visit) -> func.HttpResponse:
+    return _page(visit, visit.query("token"))
+
+
+def _finish(visit: Visit) -> func.HttpResponse:
+    from shared import setup
+    from shared.ports import Secret
+
+    visit.require_own_form()
+    form = visit.form
+    password, again = form.get("password", ""), form.get("password_again", "")
+    try:
+        if password != again:
+            raise WeakPassword(("The two passwords are not the same. Type the new one twice.",))
+        setup.finish(
+            visit.services, form.get("token", ""), form.get("username", ""), Secret(password), visit.reference
+        )
+    except WeakPassword as error:
+        return _page(visit, form.get("token", ""), form.get("username", ""), error)
+    return html(visit, render("setup_done"))
+
+
+def _page(
+    visit: Visit, token: str, user_name: str = "", error: WeakPassword | None = None
+) -> func.HttpResponse:
+    from shared.password import MINIMUM_LENGTH
+    from shared.setup import check_token
+
+    owner = check_token(visit.services, token)
+    return visit.render_form(
+        "setup",
+        status=status_of(error) if error else 200,
+        token=token,
+        username=owner.user_name if owner else user_name[:128],
+        problems=list(error.problems) if error else [],
+        minimum_length=MINIMUM_LENGTH,
+        recovery=owner is not None,
+    )

@@ -1,0 +1,1 @@
+"""The stand-in for Microsoft Entra ID: one tenant, one application, a few people."""

@@ -1,0 +1,1 @@
+"""Commands for the engineer: what has no page. Run `python -m ops --help`."""

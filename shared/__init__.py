@@ -1,0 +1,1 @@
+"""The rules of SOS Sign-in. Clock, store, vault and identity provider are handed in; see `ports`."""

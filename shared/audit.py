@@ -1,0 +1,124 @@
+"""What happened, for the people who run this: one JSON line in the log and one row in an append-only table per event.
+
+An event holds no personal data beyond an account id, and nothing secret. The line is written at once; the row is
+written behind the request, in batches, by a thread of its own: a store that is slow or away delays nobody. A row that cannot
+be written is said in the log, where the event itself already stands.
+"""
+
+import atexit
+import json
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+
+from shared.ports import Row, Store, Table, Value
+
+_log = logging.getLogger("sos")
+
+_MAX_WAITING = 10_000
+_BATCH = 100  # entities in one transaction of Tables
+_LINGER_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. `name` and `reason` are stable slugs that an alert rule can match."""
+
+    name: str
+    at: datetime
+    reference: str
+    account_id: str = ""
+    method: str = ""
+    reason: str = ""
+    details: dict[str, Value] = field(default_factory=dict)
+    warning: bool = False
+
+    def line(self) -> str:
+        """Write the event as one line of JSON."""
+        facts: dict[str, Value] = {
+            "event": self.name,
+            "at": self.at.isoformat(timespec="milliseconds"),
+            "reference": self.reference,
+            "account": self.account_id,
+            "method": self.method,
+            "reason": self.reason,
+            **self.details,
+        }
+        return json.dumps({key: value for key, value in facts.items() if value != ""}, default=str)
+
+    @property
+    def partition(self) -> str:
+        """One partition a day: what the Owner's list of activity reads, and what is dropped when it is old."""
+        return self.at.astimezone(UTC).strftime("%Y-%m-%d")
+
+    def row(self) -> Row:
+        """Write the event as a row, in the order of time within its day."""
+        key = f"{self.at.astimezone(UTC):%H%M%S%f}-{secrets.token_hex(4)}"
+        return Row(self.partition, key, {"line": self.line(), "event": self.name, "account": self.account_id})
+
+
+class AuditLog:
+    """Takes events; writes each to the log now and to the store soon."""
+
+    def __init__(self, store: Store, spawn: Callable[[Callable[[], None]], None] | None = None) -> None:
+        self._store = store
+        self._spawn = spawn or _start_thread
+        self._waiting: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._writing = False
+
+    def record(self, event: Event) -> None:
+        """Log an event and queue its row. Never raises, never waits for the store."""
+        _log.log(logging.WARNING if event.warning else logging.INFO, event.line())
+        with self._lock:
+            if len(self._waiting) >= _MAX_WAITING:
+                self._waiting.popleft()
+                _log.error(json.dumps({"event": "audit.dropped", "reason": "queue_full"}))
+            self._waiting.append(event)
+            start, self._writing = not self._writing, True
+        if start:
+            self._spawn(self._write_until_empty)
+
+    def flush(self) -> None:
+        """Write what waits, now; for the end of the process, and for tests."""
+        while batch := self._take():
+            self._write(batch)
+
+    def _write_until_empty(self) -> None:
+        # A moment's wait gathers the events of a busy second into one request.
+        time.sleep(_LINGER_SECONDS)
+        while True:
+            self.flush()
+            with self._lock:
+                if not self._waiting:
+                    self._writing = False
+                    return
+
+    def _take(self) -> list[Event]:
+        with self._lock:
+            return [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+
+    def _write(self, batch: list[Event]) -> None:
+        for _day, events in groupby(batch, key=attrgetter("partition")):
+            rows = [event.row() for event in events]
+            try:
+                self._store.insert_all(Table.AUDIT, rows)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must be written
+                facts = {"event": "audit.not_written", "reason": type(error).__name__, "events": len(rows)}
+                _log.error(json.dumps(facts))  # noqa: TRY400 - the line is the message; a trace would show rows
+
+
+def _start_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="audit", daemon=True).start()
+
+
+def flush_at_exit(audit: AuditLog) -> None:
+    """Write what waits when the process ends in order."""
+    atexit.register(audit.flush)

@@ -1,0 +1,98 @@
+"""The password door: who signs in here, and what it costs to guess.
+
+Every attempt goes the same way: a place at the throttle, then exactly one Argon2id verification, then one answer. A wrong
+password, an unknown account, a deactivated one and one that must use Microsoft cannot be told apart, by text or by time.
+"""
+
+from dataclasses import dataclass, replace
+
+from shared import accounts, device, session, throttle
+from shared.access import AuthenticationMethod, Level, refusal
+from shared.audit import Event
+from shared.errors import SignInError, WrongCredentials
+from shared.password import hash_password, verify_password
+from shared.ports import Secret
+from shared.services import Services
+from shared.session import Session, SignedIn
+from shared.settings import read_settings
+from shared.user_name import normalise_user_name
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a person typed, and what is known of where they are."""
+
+    user_name: str
+    password: Secret
+    client_address: str
+    device_cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A person is signed in; `device_cookie` marks the browser as one that has signed in before."""
+
+    session: Session
+    device_cookie: str
+
+
+def sign_in(services: Services, attempt: Attempt, reference: str) -> Admitted:
+    """Sign a person in by password. Raises WrongCredentials for every kind of no, or TooManyAttempts."""
+    now = services.clock()
+    store, pepper = services.store, services.pepper.get()
+    # Read from the store itself: whether the door is the Owner's alone must not be a minute old.
+    sso_active = read_settings(store).sso_active
+    user_name = normalise_user_name(attempt.user_name)
+    known = device.known(attempt.device_cookie, user_name, pepper.device_key, now)
+    limits = throttle.limits(user_name, attempt.client_address, known, pepper.throttle_key)
+    reservation = throttle.reserve(store, limits, now)
+
+    account = accounts.account_by_user_name(store, user_name)
+    stored = account.password_hash.reveal() if account else ""
+    verification = verify_password(attempt.password, stored or None, pepper.password)
+    reason = "unknown_account"
+    if account is not None:
+        method, level = AuthenticationMethod.PASSWORD, account.level
+        refused = refusal(method, level, sso_active=sso_active, allow_login=account.allow_login)
+        reason = refused if verification.matches else "wrong_password"
+    if account is None or reason:
+        services.audit.record(
+            Event(
+                "signin.refused",
+                now,
+                reference,
+                account.id if account else "",
+                AuthenticationMethod.PASSWORD,
+                reason,
+                warning=account is not None and account.level is Level.OWNER,
+            )
+        )
+        raise WrongCredentials
+
+    throttle.settle(store, reservation)
+    if verification.rehash_needed:
+        account = _rehash(services, account, attempt.password)
+    made = session.create(
+        store, SignedIn(account, account.level, AuthenticationMethod.PASSWORD, session.new_key()), now
+    )
+    services.audit.record(
+        Event(
+            "signin.succeeded",
+            now,
+            reference,
+            account.id,
+            AuthenticationMethod.PASSWORD,
+            # With SSO active every use of this door is worth a look: it is the way around Microsoft.
+            warning=sso_active,
+        )
+    )
+    return Admitted(made, device.issue(user_name, pepper.device_key, now))
+
+
+def _rehash(services: Services, account: accounts.Account, password: Secret) -> accounts.Account:
+    """Write the password again with today's parameters. Not worth failing a sign-in for."""
+    try:
+        renewed = Secret(hash_password(password, services.pepper.get().password))
+        return accounts.save(services.store, replace(account, password_hash=renewed))
+    except SignInError:
+        return account

@@ -1,0 +1,141 @@
+"""A value from elsewhere, kept in memory: refreshed in the background, and kept when that fails.
+
+Two rules. A caller waits for a load only when there is nothing usable to answer with. There is never more
+than one load under way: whoever needs its outcome waits for the same one. (After `forget` the next load does
+not wait for one that began before it.)
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.ports import Clock
+
+BACK_OFF = timedelta(seconds=5)
+"""How long a failed load is not repeated, so that a service in trouble is not called once per request."""
+
+_log = logging.getLogger(__name__)
+
+
+def start_thread(work: Callable[[], None]) -> None:
+    """Run `work` in a thread that does not keep the process alive."""
+    threading.Thread(target=work, name="refresh", daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded[T]:
+    value: T
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+    at: datetime
+
+
+class Refreshed[T]:
+    """The value `load` answers, at most `fresh_for` old while `load` works, and kept while it does not.
+
+    `keep_for` bounds the age of a kept value (None: no bound): an older one is never answered again.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], T],
+        clock: Clock,
+        fresh_for: timedelta,
+        keep_for: timedelta | None = None,
+        spawn: Callable[[Callable[[], None]], None] = start_thread,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._fresh_for = fresh_for
+        self._keep_for = keep_for
+        self._spawn = spawn
+        self._lock = threading.Lock()  # held for a moment, never during a load
+        self._loaded: _Loaded[T] | None = None
+        self._failed: _Failed | None = None
+        self._under_way: Future[T] | None = None
+
+    def get(self) -> T:
+        """Answer the value; without waiting, unless there is none or it is older than `keep_for`.
+
+        Raises what `load` raised, and the same again without another load for BACK_OFF after it.
+        """
+        loaded = self._loaded  # one reference, read once: no lock while the value is fresh
+        now = self._clock()
+        if loaded is not None and self._younger(loaded.at, self._fresh_for, now):
+            return loaded.value
+        if loaded is not None and (self._keep_for is None or self._younger(loaded.at, self._keep_for, now)):
+            self._load_in_background(loaded, now)
+            return loaded.value
+        failed = self._recent_failure(now)
+        if failed is not None:
+            raise failed.error.with_traceback(None)
+        return self._load_now(loaded)
+
+    def refresh(self) -> T:
+        """Load now, or wait for the load under way. Raises what `load` raises; the old value stays then."""
+        return self._load_now(self._loaded)
+
+    def forget(self) -> None:
+        """Drop the value, and that of a load under way: the next `get` loads what is true from now on."""
+        with self._lock:
+            self._loaded = self._failed = self._under_way = None
+
+    def _load_now(self, seen: _Loaded[T] | None) -> T:
+        with self._lock:
+            loaded, outcome = self._loaded, self._under_way
+            if loaded is not None and loaded is not seen:
+                return loaded.value  # another thread finished a load since the caller looked
+            mine = outcome is None
+            if outcome is None:
+                outcome = self._under_way = Future()
+        if mine:
+            self._run(outcome)
+        return outcome.result()
+
+    def _load_in_background(self, seen: _Loaded[T], now: datetime) -> None:
+        with self._lock:
+            busy = self._under_way is not None or self._loaded is not seen
+            if busy or self._recent_failure(now) is not None:
+                return
+            outcome = self._under_way = Future()
+        try:
+            self._spawn(lambda: self._run(outcome))
+        except (
+            RuntimeError
+        ) as error:  # no thread can be started: at the system's limit, or the process is ending
+            self._settle(outcome, error)
+
+    def _run(self, outcome: Future[T]) -> None:
+        at = self._clock()  # the value is as old as the moment it was asked for
+        try:
+            value = self._load()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nobody may wait for this load for ever
+            self._settle(outcome, error)
+            return
+        with self._lock:
+            if self._under_way is outcome:
+                self._under_way, self._failed, self._loaded = None, None, _Loaded(value, at)
+        outcome.set_result(value)
+
+    def _settle(self, outcome: Future[T], error: BaseException) -> None:
+        _log.warning("refresh failed: %s", type(error).__name__)
+        with self._lock:
+            if self._under_way is outcome:
+                self._under_way, self._failed = None, _Failed(error, self._clock())
+        outcome.set_exception(error)
+
+    def _recent_failure(self, now: datetime) -> _Failed | None:
+        failed = self._failed
+        return failed if failed is not None and self._younger(failed.at, BACK_OFF, now) else None
+
+    @staticmethod
+    def _younger(at: datetime, limit: timedelta, now: datetime) -> bool:
+        # A moment in the future (the clock was set back) is not young: it would last for ever.
+        return timedelta(0) <= now - at < limit

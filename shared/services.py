@@ -1,0 +1,113 @@
+"""Everything a door needs, in one record: the ports, and what is kept in memory between requests."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from shared.audit import AuditLog
+from shared.refreshed import Refreshed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.certificate import CertificateVersion, ClientAssertions
+    from shared.config import Config
+    from shared.key_ring import KeyRing
+    from shared.ports import Application, Clock, IdentityProvider, Store, Vault
+    from shared.session import Issuer
+    from shared.settings import SsoSettings
+    from shared.signing_keys import SigningKeys
+    from shared.vault_secrets import Pepper
+
+_SETTINGS_FRESH: Final = timedelta(seconds=60)
+_RING_FRESH: Final = timedelta(minutes=10)
+_RING_COOL_DOWN: Final = timedelta(minutes=1)
+_PEPPER_FRESH: Final = timedelta(hours=24)
+
+
+class Services:
+    """The ports, and the values that are read once and kept.
+
+    What needs a large library is imported by the loader that first needs it: importing this module must stay cheap,
+    because it is part of every cold start.
+    """
+
+    def __init__(
+        self, config: Config, clock: Clock, store: Store, vault: Vault, identity: IdentityProvider
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.store = store
+        self.vault = vault
+        self.identity = identity
+        self.audit = AuditLog(store)
+        self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH)
+        self.certificate: Refreshed[CertificateVersion] = Refreshed(self._load_certificate, clock, _SETTINGS_FRESH)
+        self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH)
+        self.pepper: Refreshed[Pepper] = Refreshed(self._load_pepper, clock, _PEPPER_FRESH)
+        self._lock = threading.Lock()
+        self._newer_ring_asked_at: datetime | None = None
+        self._signing_keys: dict[str, SigningKeys] = {}
+        self._assertions: ClientAssertions | None = None
+
+    @property
+    def issuer(self) -> Issuer:
+        """What session tokens say of where they come from and whom they are for."""
+        from shared.session import Issuer
+
+        return Issuer(self.config.address, self.config.audience)
+
+    def newer_key_ring(self, seen: KeyRing) -> KeyRing:
+        """Read the key ring again, for a token that names a key we do not know; at most once a minute."""
+        now = self.clock()
+        with self._lock:
+            asked_at, self._newer_ring_asked_at = self._newer_ring_asked_at, now
+            if asked_at is not None and timedelta(0) <= now - asked_at < _RING_COOL_DOWN:
+                self._newer_ring_asked_at = asked_at
+                return seen
+        return self.key_ring.refresh()
+
+    def signing_keys(self, application: Application) -> SigningKeys:
+        """Give the keys of Microsoft's tokens for this tenant."""
+        from shared.signing_keys import SigningKeys
+
+        with self._lock:
+            if application.tenant_id not in self._signing_keys:
+                keys = SigningKeys(lambda: self.identity.fetch_keys(application), self.clock)
+                self._signing_keys = {application.tenant_id: keys}
+            return self._signing_keys[application.tenant_id]
+
+    @property
+    def assertions(self) -> ClientAssertions:
+        """Give the maker of client assertions."""
+        from shared.certificate import CERTIFICATE_NAME, ClientAssertions
+
+        with self._lock:
+            if self._assertions is None:
+                self._assertions = ClientAssertions(
+                    lambda version, digest: self.vault.sign(CERTIFICATE_NAME, version, "PS256", digest),
+                    self.clock,
+                )
+            return self._assertions
+
+    def _load_settings(self) -> SsoSettings:
+        from shared.settings import read_settings
+
+        return read_settings(self.store)
+
+    def _load_certificate(self) -> CertificateVersion:
+        from shared.certificate import read_current
+
+        return read_current(self.store)
+
+    def _load_key_ring(self) -> KeyRing:
+        from shared.vault_secrets import load_key_ring
+
+        return load_key_ring(self.store, self.vault, self.clock)
+
+    def _load_pepper(self) -> Pepper:
+        from shared.vault_secrets import load_pepper
+
+        return load_pepper(self.store, self.vault, self.clock)

@@ -1,0 +1,69 @@
+"""First run and recovery: a link from the engineer lets the Owner choose a user name and a password, once.
+
+The token is a secret in the vault, with an end. The Owner's row remembers the hash of the token that was used, and the write that
+sets the password writes it too: of two requests with one token, one wins.
+"""
+
+import hmac
+import secrets
+from datetime import timedelta
+from hashlib import sha256
+
+from shared import accounts, throttle
+from shared.audit import Event
+from shared.errors import Conflict, InvalidSetupToken, WeakPassword
+from shared.password import check_new_password, hash_password
+from shared.ports import Clock, Secret, Vault
+from shared.services import Services
+from shared.user_name import normalise_user_name
+
+SETUP_TOKEN_NAME = "sos-setup-token"  # noqa: S105 - the name of the secret, not the secret
+LINK_LIFETIME = timedelta(hours=24)
+
+
+def new_link(vault: Vault, clock: Clock, address: str) -> str:
+    """Make a set-up link that works once, for 24 hours; an earlier link stops working."""
+    token = secrets.token_urlsafe(32)
+    vault.set_secret(SETUP_TOKEN_NAME, Secret(token), expires_on=clock() + LINK_LIFETIME)
+    return f"{address}/setup?token={token}"
+
+
+def check_token(services: Services, token: str) -> accounts.Account | None:
+    """Give the Owner as they are now (None at the first run). Raises InvalidSetupToken unless the token is good."""
+    stored = services.vault.secret(SETUP_TOKEN_NAME)
+    good = stored is not None and hmac.compare_digest(_hash(stored.value.reveal()), _hash(token))
+    if stored is None or not good:
+        raise InvalidSetupToken
+    if stored.expires_on is None or services.clock() >= stored.expires_on:
+        raise InvalidSetupToken
+    owner = accounts.account_by_id(services.store, accounts.OWNER_ID)
+    if owner is not None and hmac.compare_digest(owner.setup_token_hash, _hash(token)):
+        raise InvalidSetupToken
+    return owner
+
+
+def finish(services: Services, token: str, user_name: str, password: Secret, reference: str) -> None:
+    """Set the Owner's user name and password, and use up the token.
+
+    Raises InvalidSetupToken, or WeakPassword with every problem of the name or the password.
+    """
+    owner = check_token(services, token)
+    name, problems = normalise_user_name(user_name), check_new_password(password.reveal(), context=(user_name,))
+    if not name:
+        problems = ("Choose a user name.", *problems)
+    if problems:
+        raise WeakPassword(problems)
+    pepper, now = services.pepper.get(), services.clock()
+    password_hash = Secret(hash_password(password, pepper.password))
+    try:
+        accounts.set_owner(services.store, name, password_hash, _hash(token), now)
+    except Conflict:
+        raise InvalidSetupToken from None
+    # Whoever was guessing before must not keep the Owner waiting at the new password.
+    throttle.reset(services.store, name, pepper.throttle_key)
+    event = Event("owner.password_set", now, reference, accounts.OWNER_ID, warning=owner is not None)
+    services.audit.record(event)
+
+
+def _hash(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
