@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import azure.functions as func
 
 from functions.current import destination, session_cookie
-from functions.http import Visit, answer, failure, html, record, redirect, set_cookie, with_query
-from functions.pages import render
+from functions.http import Visit, answer, page, redirect, set_cookie, with_query
 from shared.errors import (
     BadRequest,
     LoginRejected,
@@ -15,7 +16,9 @@ from shared.errors import (
     TransactionMissing,
     TransactionReplayed,
 )
-from shared.services import Services
+
+if TYPE_CHECKING:
+    from shared.services import Services
 
 _STARTED_AGAIN = (TransactionMissing, TransactionExpired, TransactionReplayed, StateMismatch)
 """A stale tab, the Back button, a lost cookie: most often a new try just works, or there is a session already."""
@@ -40,26 +43,19 @@ def _callback(visit: Visit) -> func.HttpResponse:
         if posted:
             raise BadRequest("form")
         # Microsoft sends people back here from its sign-out: the one address that is surely registered.
-        return html(visit, render("signed_out", signin_url="/login", microsoft_signout_url=None))
+        return page(visit, "signed_out", signin_url="/login", microsoft_signout_url=None)
     from shared import signin, transaction
 
     state = received.get("state", "")
     used = [set_cookie(transaction.cookie_name(state), "", max_age=0, same_site="None")] if state else []
     try:
         finished = signin.finish(visit.services, received, visit.cookies, visit.reference)
-    except _STARTED_AGAIN as error:
-        record(visit, error)
-        if transaction.is_second_try(state):
-            return _with_cookies(failure(visit, error), used)
-        return redirect(visit, with_query("/login", again="1"), cookies=used)
     except LoginRejected as error:
-        record(visit, error)
-        return _with_cookies(failure(visit, error), used)
+        from functions import failures
+
+        failures.record(visit, error)
+        if isinstance(error, _STARTED_AGAIN) and not transaction.is_second_try(state):
+            return redirect(visit, with_query("/login", again="1"), cookies=used)
+        return failures.failure(visit, error, cookies=used)
     cookies = [session_cookie(visit, finished.session), *used]
     return redirect(visit, destination(visit, finished.next), cookies=cookies)
-
-
-def _with_cookies(response: func.HttpResponse, cookies: list[str]) -> func.HttpResponse:
-    for cookie in cookies:
-        response.headers.add("Set-Cookie", cookie)
-    return response

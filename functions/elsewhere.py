@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import azure.functions as func
 
-from functions.http import Visit, answer, failure
+from functions.http import Visit, answer
 from shared.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def doors(services: Services) -> func.Blueprint:
 
 
 def _elsewhere(visit: Visit) -> func.HttpResponse:
+    from functions.failures import failure
+
     allowed = ALLOWED.get(visit.request.route_params.get("path", "").strip("/").lower())
     response = failure(visit, BadRequest("method" if allowed else "not_found"))
     if allowed:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.http import Visit, answer, json_answer
-from functions.pages import asset
+from functions.http import Visit, answer, json_answer, respond
 from shared.errors import BadRequest, SignInError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.services import Services
+
 
 def doors(services: Services) -> func.Blueprint:
     """What monitors ask, and what browsers fetch beside a page."""
@@ -22,13 +22,12 @@ def doors(services: Services) -> func.Blueprint:
     @blueprint.function_name("healthz")
     @blueprint.route(route="healthz", methods=["GET"])
     def healthz(req: func.HttpRequest) -> func.HttpResponse:
-        del req
-        return json_answer({"alive": True})
+        return answer(services, req, _alive, speaks="json")
 
     @blueprint.function_name("readyz")
     @blueprint.route(route="readyz", methods=["GET"])
     def readyz(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(services, req, _ready, form="json")
+        return answer(services, req, _ready, speaks="json")
 
     @blueprint.function_name("assets")
     @blueprint.route(route="assets/{name}", methods=["GET"])
@@ -38,16 +37,20 @@ def doors(services: Services) -> func.Blueprint:
     return blueprint
 
 
+def _alive(visit: Visit) -> func.HttpResponse:
+    return json_answer(visit, {"alive": True})
+
+
 def _ready(visit: Visit) -> func.HttpResponse:
     """Say whether a person could sign in now: each part by a word, nothing of what is inside."""
     services = visit.services
     checks = {
-        "store": _state(lambda: services.settings.get()),
+        "store": _state(services.settings.get),
         "vault": _state(lambda: (services.key_ring.get(), services.pepper.get())),
         "certificate": _state(lambda: _certificate(services)),
     }
     ready = all(state == "ok" for state in checks.values())
-    return json_answer({"ready": ready, **checks}, status=200 if ready else 503)
+    return json_answer(visit, {"ready": ready, **checks}, status=200 if ready else 503)
 
 
 def _certificate(services: Services) -> None:
@@ -64,15 +67,11 @@ def _state(check: Callable[[], object]) -> str:
 
 
 def _asset(visit: Visit) -> func.HttpResponse:
+    from functions.pages import asset
+
     found = asset(visit.request.route_params.get("name", ""))
     if found is None:
         raise BadRequest("not_found")
-    return func.HttpResponse(
-        found.body,
-        mimetype=found.content_type,
-        headers={
-            "Cache-Control": "public, max-age=31536000, immutable",  # the name holds the hash of the content
-            "ETag": found.etag,
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    # The name holds the hash of the content, so it never changes.
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": found.etag}
+    return respond(visit, found.body, headers=headers, media_type=found.content_type)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import azure.functions as func
 
 from functions.current import current, destination
-from functions.http import Visit, answer, html, redirect, set_cookie, with_query
-from functions.pages import render
+from functions.http import Visit, answer, page, redirect, set_cookie, with_query
 from shared.errors import InvalidSession
-from shared.services import Services
+
+if TYPE_CHECKING:
+    from shared.services import Services
 
 
 def doors(services: Services) -> func.Blueprint:
@@ -38,14 +41,15 @@ def _home(visit: Visit) -> func.HttpResponse:
     if config.app_url and config.app_url != config.address:
         return redirect(visit, config.app_url, cookies=here.cookies)
     session = here.session
-    body = render(
+    return page(
+        visit,
         "landing",
+        cookies=here.cookies,
         name=session.name,
         level=session.level.name.title(),
         method={"microsoft": "Microsoft", "password": "password"}[session.method.value],
         since=f"{session.auth_time:%d %B %Y, %H:%M} UTC",
     )
-    return html(visit, body, cookies=here.cookies)
 
 
 def _login(visit: Visit) -> func.HttpResponse:

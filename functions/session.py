@@ -8,8 +8,7 @@ from urllib.parse import quote, urlencode
 import azure.functions as func
 
 from functions.current import current
-from functions.http import Visit, answer, html, json_answer, redirect, respond, set_cookie
-from functions.pages import render
+from functions.http import Visit, answer, json_answer, page, redirect, respond, set_cookie
 from shared.errors import BadRequest, InvalidSession, NotConfigured, UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def doors(services: Services) -> func.Blueprint:
     @blueprint.function_name("session")
     @blueprint.route(route="session", methods=["GET"])
     def session(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(services, req, _session, form="json")
+        return answer(services, req, _session, speaks="json")
 
     @blueprint.function_name("logout")
     @blueprint.route(route="logout", methods=["POST"])
@@ -33,12 +32,12 @@ def doors(services: Services) -> func.Blueprint:
     @blueprint.function_name("logout_microsoft")
     @blueprint.route(route="logout/microsoft", methods=["GET"])
     def logout_microsoft(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(services, req, _logout_microsoft, form="json")
+        return answer(services, req, _logout_microsoft, speaks="json")
 
     @blueprint.function_name("jwks")
     @blueprint.route(route=".well-known/jwks.json", methods=["GET"])
     def jwks(req: func.HttpRequest) -> func.HttpResponse:
-        return answer(services, req, _jwks, form="json")
+        return answer(services, req, _jwks, speaks="json")
 
     return blueprint
 
@@ -50,10 +49,10 @@ def _session(visit: Visit) -> func.HttpResponse:
     except InvalidSession as error:
         # `Cookie` is no registered scheme; RFC 9110 (section 11.6.1) wants one named on every 401.
         challenge = {"WWW-Authenticate": 'Cookie realm="sos"'}
-        body = {"error": error.code, "login": f"{visit.services.config.address}/login"}
-        return json_answer(body, status=401, headers=challenge)
+        refusal = {"error": error.code, "login": f"{visit.services.config.address}/login"}
+        return json_answer(visit, refusal, status=401, headers=challenge)
     session = here.session
-    body = {
+    body: dict[str, object] = {
         "account": session.account_id,
         "level": session.level.slug,
         "name": session.name,
@@ -67,10 +66,7 @@ def _session(visit: Visit) -> func.HttpResponse:
         "X-SOS-Name": quote(session.name),  # percent-encoded UTF-8: a header is ASCII
         "X-SOS-Method": session.method.value,
     }
-    response = json_answer(body, headers=headers)
-    for cookie in here.cookies:
-        response.headers.add("Set-Cookie", cookie)
-    return response
+    return json_answer(visit, body, headers=headers, cookies=here.cookies)
 
 
 def _logout(visit: Visit) -> func.HttpResponse:
@@ -100,8 +96,7 @@ def _logout(visit: Visit) -> func.HttpResponse:
 
 
 def _signed_out(visit: Visit, cookies: list[str]) -> func.HttpResponse:
-    body = render("signed_out", signin_url="/login", microsoft_signout_url=None)
-    return html(visit, body, cookies=cookies)
+    return page(visit, "signed_out", cookies=cookies, signin_url="/login", microsoft_signout_url=None)
 
 
 def _microsoft_sign_out(services: Services) -> str:
@@ -128,7 +123,7 @@ def _logout_microsoft(visit: Visit) -> func.HttpResponse:
     for account_id in session.end_provider_session(services.store, sid):
         event = Event("signout", services.clock(), visit.reference, account_id, reason="front_channel")
         services.audit.record(event)
-    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0, same_site="Lax")]
+    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0)]
     return respond(visit, "", cookies=gone)
 
 
@@ -136,4 +131,4 @@ def _jwks(visit: Visit) -> func.HttpResponse:
     """Publish the keys. A key is published an hour before it signs, so an hour in a cache does no harm."""
     keys = visit.services.key_ring.get().public_jwks()
     headers = {"Cache-Control": "public, max-age=3600", "Access-Control-Allow-Origin": "*"}
-    return json_answer(keys, headers=headers)
+    return json_answer(visit, keys, headers=headers)

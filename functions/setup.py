@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.http import Visit, answer, html, status_of
-from functions.pages import render
+from functions.http import Visit, answer, form_page, page
 from shared.errors import WeakPassword
 
 if TYPE_CHECKING:
     from shared.services import Services
+
+_NOT_THE_SAME = "The two passwords are not the same. Type the new one twice."
 
 
 def doors(services: Services) -> func.Blueprint:
@@ -37,30 +38,30 @@ def _finish(visit: Visit) -> func.HttpResponse:
     visit.require_own_form()
     form = visit.form
     password, again = form.get("password", ""), form.get("password_again", "")
+    token, user_name = form.get("token", ""), form.get("username", "")
+    if password != again:
+        return _page(visit, token, user_name, WeakPassword((_NOT_THE_SAME,)))
     try:
-        if password != again:
-            raise WeakPassword(("The two passwords are not the same. Type the new one twice.",))
-        setup.finish(
-            visit.services, form.get("token", ""), form.get("username", ""), Secret(password), visit.reference
-        )
+        setup.finish(visit.services, token, user_name, Secret(password), visit.reference)
     except WeakPassword as error:
-        return _page(visit, form.get("token", ""), form.get("username", ""), error)
-    return html(visit, render("setup_done"))
+        return _page(visit, token, user_name, error)
+    return page(visit, "setup_done")
 
 
 def _page(
     visit: Visit, token: str, user_name: str = "", error: WeakPassword | None = None
 ) -> func.HttpResponse:
-    from shared.password import MINIMUM_LENGTH
+    from shared.password import MIN_CHARACTERS
     from shared.setup import check_token
 
     owner = check_token(visit.services, token)
-    return visit.render_form(
+    return form_page(
+        visit,
         "setup",
-        status=status_of(error) if error else 200,
+        status=422 if error else 200,
         token=token,
         username=owner.user_name if owner else user_name[:128],
         problems=list(error.problems) if error else [],
-        minimum_length=MINIMUM_LENGTH,
+        minimum_length=MIN_CHARACTERS,
         recovery=owner is not None,
     )

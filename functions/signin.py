@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 import azure.functions as func
 
 from functions.current import destination, session_cookie
-from functions.http import Visit, answer, record, redirect, set_cookie, status_of, with_query
+from functions.http import Visit, answer, form_page, redirect, set_cookie, with_query
 from shared.errors import SignInError, TooManyAttempts, WrongCredentials
 
 if TYPE_CHECKING:
     from shared.services import Services
 
 _DEVICE_COOKIE = "__Host-sos-device"
+_REFUSED = "The user name or the password is wrong, or this account does not sign in with a password."
 
 
 def doors(services: Services) -> func.Blueprint:
@@ -36,21 +37,23 @@ def _form(visit: Visit) -> func.HttpResponse:
 def _attempt(visit: Visit) -> func.HttpResponse:
     from shared import device
     from shared.next_path import local_path
-    from shared.password_signin import Attempt, sign_in
+    from shared.password_signin import Credentials, sign_in
     from shared.ports import Secret
 
     visit.require_own_form()
     form = visit.form
-    attempt = Attempt(
+    typed = Credentials(
         user_name=form.get("username", ""),
         password=Secret(form.get("password", "")),
         client_address=visit.client_address,
         device_cookie=visit.cookies.get(_DEVICE_COOKIE, ""),
     )
     try:
-        admitted = sign_in(visit.services, attempt, visit.reference)
+        admitted = sign_in(visit.services, typed, visit.reference)
     except (WrongCredentials, TooManyAttempts) as error:
-        record(visit, error)
+        from functions import failures
+
+        failures.record(visit, error)
         return _page(visit, form.get("next", ""), form.get("username", ""), error)
     known_for = int(device.LIFETIME.total_seconds())
     cookies = [
@@ -63,26 +66,34 @@ def _attempt(visit: Visit) -> func.HttpResponse:
 def _page(
     visit: Visit, next_path: str, user_name: str = "", error: SignInError | None = None
 ) -> func.HttpResponse:
-    from shared.diagnosis import minutes_and_seconds
     from shared.next_path import local_path
 
     safe_next = local_path(next_path)
     sso_active = visit.services.settings.get().sso_active
-    headers, wait, refused = {}, None, None
-    if isinstance(error, TooManyAttempts):
-        seconds = error.retry_after.total_seconds()
-        wait, headers = minutes_and_seconds(seconds), {"Retry-After": str(max(1, round(seconds)))}
-    elif error is not None:
-        refused = "The user name or the password is wrong, or this account does not sign in with a password."
-    return visit.render_form(
+    status, headers, wait, refusal = _told(error)
+    return form_page(
+        visit,
         "signin",
-        status=status_of(error) if error else 200,
+        status=status,
         headers=headers,
         next=safe_next,
         username=user_name[:128],
-        error=refused,
+        error=refusal,
         wait=wait,
         sso_active=sso_active,
         microsoft_url=with_query("/login", next=safe_next) if sso_active else None,
         address=urlsplit(visit.services.config.address).netloc,
     )
+
+
+def _told(error: SignInError | None) -> tuple[int, dict[str, str], str | None, str | None]:
+    """Say what the form says of the last try: status, headers, how long to wait, why it was refused."""
+    if error is None:
+        return 200, {}, None, None
+    from functions.failures import retry_after, status_of
+    from shared.diagnosis import minutes_and_seconds
+
+    if isinstance(error, TooManyAttempts):
+        wait = minutes_and_seconds(error.retry_after.total_seconds())
+        return status_of(error), retry_after(error.retry_after), wait, None
+    return status_of(error), {}, None, _REFUSED

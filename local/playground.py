@@ -44,7 +44,9 @@ OWNER: Final = PasswordAccount("owner", "open-the-owners-door-by-night", "Owner"
 ACCOUNTS: Final = (
     PasswordAccount("admin", "the-admin-keeps-a-tidy-desk", "Admin", Level.ADMIN),
     PasswordAccount("user", "a-user-walks-along-the-ward", "User", Level.USER),
-    PasswordAccount("former", "left-the-clinic-last-summer", "Former colleague", Level.USER, allow_login=False),
+    PasswordAccount(
+        "former", "left-the-clinic-last-summer", "Former colleague", Level.USER, allow_login=False
+    ),
 )
 
 
@@ -115,7 +117,12 @@ class _Created:
 def _create_certificate(vault_url: str, ca_file: str) -> _Created:
     client = CertificateClient(vault_url, ManagedIdentityCredential(), connection_verify=ca_file)
     policy = CertificatePolicy(
-        "Self", subject="CN=SOS Sign-in", exportable=False, key_type="RSA", key_size=2048, validity_in_months=12
+        "Self",
+        subject="CN=SOS Sign-in",
+        exportable=False,
+        key_type="RSA",
+        key_size=2048,
+        validity_in_months=12,
     )
     poller = client.begin_create_certificate(CERTIFICATE_NAME, policy, _polling_interval=0.1)
     poller.wait(_CERTIFICATE_SECONDS)
@@ -166,7 +173,8 @@ def _facts(
             for account in ACCOUNTS
         ],
         "microsoft_users": [
-            {name: person[name] for name in ("username", "password", "object_id", "assigned")} for person in people
+            {name: person[name] for name in ("username", "password", "object_id", "assigned")}
+            for person in people
         ],
         "sso_active": settings.read_settings(services.store).sso_active,
         "environment": environment,
@@ -183,5 +191,7 @@ def _guide(facts: dict[str, Any]) -> str:
     owner = facts["owner"]
     lines.append(f"  {owner['username']:<26}{owner['password']}")
     if not facts["sso_active"]:
-        lines.append("SSO is not active: the other accounts sign in there as well (see .local/playground.json).")
+        lines.append(
+            "SSO is not active: the other accounts sign in there as well (see .local/playground.json)."
+        )
     return "\n".join(lines)

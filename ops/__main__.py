@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
 
     tie = commands.add_parser("tie-owner", help="tie the Owner's account to the Owner's Microsoft account")
     tie.add_argument("--tenant-id", required=True, help="Directory (tenant) ID of the person")
-    tie.add_argument("--object-id", required=True, help="Object ID of the person (Entra admin center › Users)")
+    tie.add_argument(
+        "--object-id", required=True, help="Object ID of the person (Entra admin center › Users)"
+    )
     tie.set_defaults(run=_tie_owner)
 
     untie = commands.add_parser("untie-owner", help="undo tie-owner")

@@ -7,11 +7,11 @@ Rows of the table `accounts`:
 
 import hashlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from shared.base64url import base64url
 from shared.access import Level
+from shared.base64url import base64url
 from shared.errors import Conflict
 from shared.ports import Row, Secret, Store, Table, Value
 from shared.principal import Principal
@@ -34,7 +34,7 @@ class Account:
     sessions_from: datetime
     user_name: str = ""
     allow_login: bool = True
-    password_hash: Secret = Secret("")
+    password_hash: Secret = field(default_factory=lambda: Secret(""))
     principal: Principal | None = None
     setup_token_hash: str = ""
     etag: str = ""
@@ -84,11 +84,19 @@ def provision(store: Store, principal: Principal, name: str, now: datetime) -> A
         return _from_row(store.replace(Table.ACCOUNTS, _to_row(replace(account, etag=row.etag))))
 
 
-def create(store: Store, user_name: str, name: str, level: Level, password_hash: Secret, now: datetime) -> Account:
+def create(
+    store: Store, user_name: str, name: str, level: Level, password_hash: Secret, now: datetime
+) -> Account:
     """Make an account that signs in with a user name. Raises Conflict when the name is taken."""
     account_id = OWNER_ID if level is Level.OWNER else secrets.token_urlsafe(16)
     account = Account(
-        account_id, name, level, created_at=now, sessions_from=now, user_name=user_name, password_hash=password_hash
+        account_id,
+        name,
+        level,
+        created_at=now,
+        sessions_from=now,
+        user_name=user_name,
+        password_hash=password_hash,
     )
     _claim_name(store, account)
     return _from_row(store.insert(Table.ACCOUNTS, _to_row(account)))

@@ -112,7 +112,7 @@ class AuditLog:
                 self._store.insert_all(Table.AUDIT, rows)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must be written
                 facts = {"event": "audit.not_written", "reason": type(error).__name__, "events": len(rows)}
-                _log.error(json.dumps(facts))  # noqa: TRY400 - the line is the message; a trace would show rows
+                _log.error(json.dumps(facts))
 
 
 def _start_thread(work: Callable[[], None]) -> None:

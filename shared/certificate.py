@@ -15,7 +15,7 @@ from typing import Final
 from shared.base64url import base64url
 from shared.errors import NotConfigured
 from shared.jws import attach, signing_input
-from shared.ports import Clock, Row, Store, Table
+from shared.ports import Clock, Row, Store, Table, Value
 
 CERTIFICATE_NAME: Final = "sos-entra"
 """The name of the certificate in the vault."""
@@ -59,7 +59,11 @@ def read_current(store: Store) -> CertificateVersion:
 def use_version(store: Store, current: CertificateVersion) -> None:
     """Make a version the one that signs. Raises Conflict when somebody else did so at the same moment."""
     row = store.get(Table.SETTINGS, _PARTITION, _KEY)
-    values = {"version": current.version, "thumbprint": current.thumbprint, "not_after": current.not_after}
+    values: dict[str, Value] = {
+        "version": current.version,
+        "thumbprint": current.thumbprint,
+        "not_after": current.not_after,
+    }
     if row is None:
         store.insert(Table.SETTINGS, Row(_PARTITION, _KEY, values))
     else:

@@ -96,7 +96,10 @@ _WRONG_TENANT = Diagnosis(
     "The directory is not found at Microsoft",
     "Microsoft knows no directory (tenant) with the ID that is set here, in this cloud.",
     _OWNER,
-    ("Compare the Directory (tenant) ID with the Azure portal.", "Check that the right Microsoft cloud is set."),
+    (
+        "Compare the Directory (tenant) ID with the Azure portal.",
+        "Check that the right Microsoft cloud is set.",
+    ),
     (Way.PASSWORD,),
 )
 _CREDENTIAL = Diagnosis(

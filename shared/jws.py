@@ -49,7 +49,7 @@ class Kind(StrEnum):
     SIGNATURE = "signature"
 
 
-class InvalidToken(Exception):  # noqa: N818 - a verdict about the token; callers turn it into their own error
+class InvalidToken(Exception):
     """The token is not a JWS that this module accepts; `kind` says why, and nothing of the token is inside.
 
     It is always raised outside of `except` blocks: errors of parsers hold the text they could not parse.

@@ -88,7 +88,9 @@ class KeyRing:
         entries = [
             {
                 "kid": key.key_id,
-                "d": base64url(key.private_key.private_numbers().private_value.to_bytes(_SCALAR_BYTES, "big")),
+                "d": base64url(
+                    key.private_key.private_numbers().private_value.to_bytes(_SCALAR_BYTES, "big")
+                ),
                 "signs_from": int(key.signs_from.timestamp()),
             }
             for key in self.keys

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from shared import accounts, device, session, throttle
 from shared.access import AuthenticationMethod, Level, refusal
 from shared.audit import Event
-from shared.errors import SignInError, WrongCredentials
+from shared.errors import BadRequest, SignInError, WrongCredentials
 from shared.password import hash_password, verify_password
 from shared.ports import Secret
 from shared.services import Services
@@ -19,7 +19,7 @@ from shared.user_name import normalise_user_name
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Credentials:
     """What a person typed, and what is known of where they are."""
 
     user_name: str
@@ -36,20 +36,23 @@ class Admitted:
     device_cookie: str
 
 
-def sign_in(services: Services, attempt: Attempt, reference: str) -> Admitted:
+def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     """Sign a person in by password. Raises WrongCredentials for every kind of no, or TooManyAttempts."""
     now = services.clock()
     store, pepper = services.store, services.pepper.get()
     # Read from the store itself: whether the door is the Owner's alone must not be a minute old.
     sso_active = read_settings(store).sso_active
-    user_name = normalise_user_name(attempt.user_name)
-    known = device.known(attempt.device_cookie, user_name, pepper.device_key, now)
-    limits = throttle.limits(user_name, attempt.client_address, known, pepper.throttle_key)
-    reservation = throttle.reserve(store, limits, now)
+    try:
+        user_name = normalise_user_name(typed.user_name)
+    except BadRequest:
+        raise WrongCredentials from None  # no account can have such a name
+    known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
+    attempt = throttle.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
+    reservation = throttle.reserve(store, attempt, now)
 
     account = accounts.account_by_user_name(store, user_name)
     stored = account.password_hash.reveal() if account else ""
-    verification = verify_password(attempt.password, stored or None, pepper.password)
+    verification = verify_password(typed.password, stored or None, pepper.password)
     reason = "unknown_account"
     if account is not None:
         method, level = AuthenticationMethod.PASSWORD, account.level
@@ -71,7 +74,7 @@ def sign_in(services: Services, attempt: Attempt, reference: str) -> Admitted:
 
     throttle.settle(store, reservation)
     if verification.rehash_needed:
-        account = _rehash(services, account, attempt.password)
+        account = _rehash(services, account, typed.password)
     made = session.create(
         store, SignedIn(account, account.level, AuthenticationMethod.PASSWORD, session.new_key()), now
     )

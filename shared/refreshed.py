@@ -92,9 +92,10 @@ class Refreshed[T]:
             loaded, outcome = self._loaded, self._under_way
             if loaded is not None and loaded is not seen:
                 return loaded.value  # another thread finished a load since the caller looked
-            mine = outcome is None
-            if outcome is None:
+            mine = outcome is None or outcome.cancel()  # one that no thread has begun yet is taken over
+            if outcome is None or mine:
                 outcome = self._under_way = Future()
+                outcome.set_running_or_notify_cancel()
         if mine:
             self._run(outcome)
         return outcome.result()
@@ -105,12 +106,16 @@ class Refreshed[T]:
             if busy or self._recent_failure(now) is not None:
                 return
             outcome = self._under_way = Future()
+
+        def begin() -> None:
+            if outcome.set_running_or_notify_cancel():
+                self._run(outcome)
+
         try:
-            self._spawn(lambda: self._run(outcome))
-        except (
-            RuntimeError
-        ) as error:  # no thread can be started: at the system's limit, or the process is ending
-            self._settle(outcome, error)
+            self._spawn(begin)
+        except RuntimeError as error:  # no thread: the system's limit is reached, or the process is ending
+            if outcome.set_running_or_notify_cancel():
+                self._settle(outcome, error)
 
     def _run(self, outcome: Future[T]) -> None:
         at = self._clock()  # the value is as old as the moment it was asked for

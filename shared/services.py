@@ -44,7 +44,9 @@ class Services:
         self.identity = identity
         self.audit = AuditLog(store)
         self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH)
-        self.certificate: Refreshed[CertificateVersion] = Refreshed(self._load_certificate, clock, _SETTINGS_FRESH)
+        self.certificate: Refreshed[CertificateVersion] = Refreshed(
+            self._load_certificate, clock, _SETTINGS_FRESH
+        )
         self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH)
         self.pepper: Refreshed[Pepper] = Refreshed(self._load_pepper, clock, _PEPPER_FRESH)
         self._lock = threading.Lock()

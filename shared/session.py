@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shared import accounts, jws
-from shared.base64url import base64url
 from shared.access import AuthenticationMethod, Level, refusal
+from shared.base64url import base64url
 from shared.errors import Conflict, InvalidSession
 from shared.key_ring import KeyRing
 from shared.ports import Row, Store, Table, Value
@@ -166,7 +166,9 @@ def write_token(session: Session, ring: KeyRing, issuer: Issuer, now: datetime) 
     return jws.sign({"typ": TOKEN_TYPE, "kid": key.key_id}, claims, key.private_key)
 
 
-def read_token(token: str, ring: KeyRing, issuer: Issuer, now: datetime, *, allow_expired: bool = False) -> Session:
+def read_token(
+    token: str, ring: KeyRing, issuer: Issuer, now: datetime, *, allow_expired: bool = False
+) -> Session:
     """Verify a token. Raises InvalidSession(kind).
 
     `allow_expired` is for renewal alone: the row decides then whether the session lives.
@@ -202,7 +204,9 @@ def _session(
 ) -> Session:
     ends = auth_time + absolute_limit(method, level)
     expires_at = min(now + TOKEN_LIFETIME, ends)
-    return Session(session_id, account.id, level, account.name[:_MAX_NAME], method, auth_time, now, expires_at)
+    return Session(
+        session_id, account.id, level, account.name[:_MAX_NAME], method, auth_time, now, expires_at
+    )
 
 
 def _from_claims(claims: Mapping[str, object]) -> Session:

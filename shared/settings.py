@@ -42,7 +42,9 @@ class SsoSettings:
             if value and not _GUID.fullmatch(value)
         ]
         if self.sso_active and not (self.tenant_id and self.client_id):
-            found.append("SSO cannot be active without a Directory (tenant) ID and an Application (client) ID.")
+            found.append(
+                "SSO cannot be active without a Directory (tenant) ID and an Application (client) ID."
+            )
         if not _ROLE.fullmatch(self.admin_role):
             found.append("The Admin role must be the value of an app role: up to 120 characters, no spaces.")
         return tuple(found)

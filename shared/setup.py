@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from shared import accounts, throttle
 from shared.audit import Event
-from shared.errors import Conflict, InvalidSetupToken, WeakPassword
+from shared.errors import BadRequest, Conflict, InvalidSetupToken, WeakPassword
 from shared.password import check_new_password, hash_password
 from shared.ports import Clock, Secret, Vault
 from shared.services import Services
@@ -43,14 +43,18 @@ def check_token(services: Services, token: str) -> accounts.Account | None:
 
 
 def finish(services: Services, token: str, user_name: str, password: Secret, reference: str) -> None:
-    """Set the Owner's user name and password, and use up the token.
+    """Set the Owner's password (at the first run the user name too), and use up the token.
 
     Raises InvalidSetupToken, or WeakPassword with every problem of the name or the password.
     """
     owner = check_token(services, token)
-    name, problems = normalise_user_name(user_name), check_new_password(password.reveal(), context=(user_name,))
-    if not name:
-        problems = ("Choose a user name.", *problems)
+    name = owner.user_name if owner else user_name
+    problems: tuple[str, ...] = ()
+    try:
+        name = normalise_user_name(name)
+    except BadRequest:
+        problems = ("Choose a user name of letters, digits and signs that can be seen.",)
+    problems += check_new_password(password, context=(name, "SOS Sign-in"))
     if problems:
         raise WeakPassword(problems)
     pepper, now = services.pepper.get(), services.clock()
@@ -60,7 +64,7 @@ def finish(services: Services, token: str, user_name: str, password: Secret, ref
     except Conflict:
         raise InvalidSetupToken from None
     # Whoever was guessing before must not keep the Owner waiting at the new password.
-    throttle.reset(services.store, name, pepper.throttle_key)
+    throttle.reset(services.store, throttle.account_limit(name, pepper.throttle_key))
     event = Event("owner.password_set", now, reference, accounts.OWNER_ID, warning=owner is not None)
     services.audit.record(event)
 

@@ -78,7 +78,9 @@ def start(services: Services, next_path: str, hints: Hints, *, second_try: bool 
     return Started(url, transaction.cookie_name(state), cookie)
 
 
-def finish(services: Services, answer: Mapping[str, str], cookies: Mapping[str, str], reference: str) -> Finished:
+def finish(
+    services: Services, answer: Mapping[str, str], cookies: Mapping[str, str], reference: str
+) -> Finished:
     """Take Microsoft's answer and make a session. Raises LoginRejected (which kind says why) or AccessDenied."""
     now = services.clock()
     login = _open_transaction(services, answer, cookies, now)
@@ -105,7 +107,9 @@ def transactions_to_drop(services: Services, cookies: Mapping[str, str]) -> list
         return []
     keys = services.key_ring.get().sealing_keys
     opened = {name: transaction.open_sealed(cookies[name], name, keys, KEY_ID_LENGTH) for name in ours}
-    oldest_first = sorted(ours, key=lambda name: login.issued_at.timestamp() if (login := opened[name]) else 0)
+    oldest_first = sorted(
+        ours, key=lambda name: login.issued_at.timestamp() if (login := opened[name]) else 0
+    )
     return oldest_first[: len(ours) - transaction.MAX_AT_ONCE + 1]
 
 
@@ -152,7 +156,9 @@ def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, st
     except AuthorizationDenied as error:
         if not CREDENTIAL_ERRORS.intersection(error.aadsts):
             raise
-        event = Event("credential.refused", services.clock(), reference, reason=str(error.aadsts[0]), warning=True)
+        event = Event(
+            "credential.refused", services.clock(), reference, reason=str(error.aadsts[0]), warning=True
+        )
         services.audit.record(event)
     services.assertions.forget()
     services.certificate.refresh()

@@ -86,8 +86,8 @@ def _parse_key(entry: object) -> SigningKey | None:
     key_id, modulus, exponent = entry.get("kid"), _integer(entry.get("n")), _integer(entry.get("e"))
     if key_id is not None and not isinstance(key_id, str):
         return None
-    big_enough = MIN_MODULUS_BITS <= modulus.bit_length() <= MAX_MODULUS_BITS
-    if not big_enough or exponent < MIN_EXPONENT or exponent.bit_length() > MAX_EXPONENT_BITS:
+    sane_modulus = MIN_MODULUS_BITS <= modulus.bit_length() <= MAX_MODULUS_BITS and modulus % 2
+    if not sane_modulus or exponent < MIN_EXPONENT or exponent.bit_length() > MAX_EXPONENT_BITS:
         return None
     try:
         return SigningKey(key_id, RSAPublicNumbers(exponent, modulus).public_key())

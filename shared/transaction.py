@@ -77,7 +77,9 @@ def seal(transaction: LoginTransaction, key: bytes, key_id: str) -> str:
     return f"{key_id}{base64url(sealed)}"
 
 
-def open_sealed(cookie: str, name: str, keys: Mapping[str, bytes], key_id_length: int) -> LoginTransaction | None:
+def open_sealed(
+    cookie: str, name: str, keys: Mapping[str, bytes], key_id_length: int
+) -> LoginTransaction | None:
     """Open the cookie of this name; None for anything that we did not seal under this name."""
     key = keys.get(cookie[:key_id_length])
     if key is None or len(cookie) > _MAX_SEALED:

@@ -35,7 +35,9 @@ class Pepper:
 def load_key_ring(store: Store, vault: Vault, clock: Clock) -> KeyRing:
     """Read the key ring, made when missing. Raises UpstreamUnavailable while another process makes it."""
     now = clock()
-    return KeyRing.from_secret(_load(store, vault, KEY_RING_NAME, lambda: KeyRing.generate(now).to_secret(), now))
+    return KeyRing.from_secret(
+        _load(store, vault, KEY_RING_NAME, lambda: KeyRing.generate(now).to_secret(), now)
+    )
 
 
 def load_pepper(store: Store, vault: Vault, clock: Clock) -> Pepper:

@@ -164,7 +164,9 @@ class Browser:
         for header in response.headers.get_list("set-cookie"):
             pair, *attributes = header.split(";")
             name, _, value = pair.partition("=")
-            facts = {part.strip().partition("=")[0].lower(): part.strip().partition("=")[2] for part in attributes}
+            facts = {
+                part.strip().partition("=")[0].lower(): part.strip().partition("=")[2] for part in attributes
+            }
             if facts.get("max-age") == "0" or "1970" in facts.get("expires", ""):
                 self._jar(url).pop(name, None)
             else:

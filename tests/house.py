@@ -183,7 +183,7 @@ class Answer:
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return self.response.status_code
+        return int(self.response.status_code)
 
     @property
     def text(self) -> str:
@@ -191,7 +191,7 @@ class Answer:
         return self.response.get_body().decode()
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - JSON
         """The body, parsed."""
         return json.loads(self.response.get_body())
 
@@ -288,7 +288,9 @@ class House:
         """Send a form."""
         return self.call("POST", url, form, headers=headers)
 
-    def sign_in(self, user_name: str = "owner", password: str = OWNER_PASSWORD, next_path: str = "") -> Answer:
+    def sign_in(
+        self, user_name: str = "owner", password: str = OWNER_PASSWORD, next_path: str = ""
+    ) -> Answer:
         """Go through the password door."""
         page = self.get("/signin")
         token = page.text.partition('name="csrf_token" value="')[2].partition('"')[0]
@@ -313,7 +315,9 @@ class House:
     def events(self) -> list[dict[str, Any]]:
         """Read the audit table, oldest first."""
         self.services.audit.flush()
-        days = {(START + timedelta(days=n)).strftime("%Y-%m-%d") for n in range((self.clock.now - START).days + 2)}
+        days = {
+            (START + timedelta(days=n)).strftime("%Y-%m-%d") for n in range((self.clock.now - START).days + 2)
+        }
         rows = [row for day in sorted(days) for row in self.store.query(Table.AUDIT, day)]
         return [json.loads(str(row.values["line"])) for row in rows]
 
@@ -338,7 +342,9 @@ def _doors(services: Services) -> dict[tuple[str, str], Door]:
         if trigger is not None and trigger.get_binding_name() == "httpTrigger":
             facts = trigger.get_dict_repr()
             for method in facts["methods"]:
-                found[str(getattr(method, "value", method)), str(facts["route"])] = function.get_user_function()
+                found[str(getattr(method, "value", method)), str(facts["route"])] = (
+                    function.get_user_function()
+                )
     return found
 
 

@@ -1,5 +1,6 @@
 """The store in memory: the same promises as the tables, for tests that need no network."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from threading import RLock
@@ -12,10 +13,14 @@ LARGEST_BATCH = 100
 
 
 class MemoryStore:
-    """Answers `shared.ports.Store`. Safe to share between threads; `away = True` makes every call fail."""
+    """Answers `shared.ports.Store`. Safe to share between threads.
+
+    `away = True` makes every call fail; `before` is called first in each call, to count, to wait or to interfere.
+    """
 
     def __init__(self) -> None:
         self.away = False
+        self.before: Callable[[], None] = lambda: None
         self._rows: dict[tuple[Table, str, str], Row] = {}
         self._versions = count(1)
         self._lock = RLock()
@@ -78,6 +83,7 @@ class MemoryStore:
         return sorted(rows, key=lambda row: row.key)
 
     def _reach(self) -> None:
+        self.before()
         if self.away:
             port = "store"
             raise UpstreamUnavailable(port)

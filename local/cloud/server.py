@@ -201,6 +201,7 @@ def _bind(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((_HOST, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"port {port} is taken") from error

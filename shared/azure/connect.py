@@ -27,7 +27,9 @@ def connect(config: Config, *, as_person: bool = False) -> Services:
     """
     logging.getLogger("azure").setLevel(logging.WARNING)  # the SDKs log each request at INFO
     wire = _Wire(config, as_person=as_person)
-    services = Services(config, _now, _OnFirstUse(wire.store), _OnFirstUse(wire.vault), _OnFirstUse(wire.identity))
+    services = Services(
+        config, _now, _OnFirstUse(wire.store), _OnFirstUse(wire.vault), _OnFirstUse(wire.identity)
+    )
     flush_at_exit(services.audit)
     return services
 

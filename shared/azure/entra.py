@@ -139,7 +139,7 @@ class _MsalHttp:
                 self._documents[url] = kept
         return _json(kept.get())
 
-    def get(self, url: str, params: Mapping[str, str] | None = None, **_: Any) -> requests.Response:
+    def get(self, url: str, params: Mapping[str, str] | None = None, **_: object) -> requests.Response:
         """Answer MSAL from what is kept: it asks for discovery documents only, once per client it makes."""
         del params
         with self._lock:
@@ -152,7 +152,7 @@ class _MsalHttp:
         params: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        **_: Any,
+        **_: object,
     ) -> requests.Response:
         """Send a token request."""
         return send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)

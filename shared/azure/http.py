@@ -81,7 +81,12 @@ def call[T](port: str, work: Callable[[], T], *, repeatable: bool) -> T:
             again = status in _NOTHING_DONE or _never_sent(error) or (repeatable and not status)
             again = again or (repeatable and status in _OUTCOME_UNKNOWN)
         wait = max(pause or 0, asked.total_seconds() if asked else 0)
-        if not again or pause is None or wait > _LONGEST_PAUSE or time.monotonic() - began > _STOP_RETRYING_AFTER:
+        if (
+            not again
+            or pause is None
+            or wait > _LONGEST_PAUSE
+            or time.monotonic() - began > _STOP_RETRYING_AFTER
+        ):
             raise failure
         time.sleep(wait)
     raise AssertionError("unreachable")

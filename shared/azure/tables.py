@@ -126,7 +126,11 @@ class TablesStore:
             return call(_PORT, lambda: work(client), repeatable=False)
         except HttpResponseError as error:
             # There already, changed, or gone: read again and decide again. (A transaction's error has no type of its own.)
-            if error.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}:
+            if error.status_code in {
+                HTTPStatus.NOT_FOUND,
+                HTTPStatus.CONFLICT,
+                HTTPStatus.PRECONDITION_FAILED,
+            }:
                 raise Conflict from None
             raise _unavailable(error) from None
 

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.errors import Conflict
-from shared.ports import Row, Store, Table
-from shared.services import Services
+from shared.ports import Row, Store, Table, Value
 from tests.memory import MemoryStore
 
 pytestmark = pytest.mark.system
@@ -21,8 +20,8 @@ def store(request: pytest.FixtureRequest) -> Store:
     """Each implementation in turn."""
     if request.param == "memory":
         return MemoryStore()
-    azure: Services = request.getfixturevalue("azure")
-    return azure.store
+    store: Store = request.getfixturevalue("azure").store
+    return store
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def partition() -> str:
 
 def test_a_row_comes_back_as_it_was_written(store: Store, partition: str) -> None:
     """Text, numbers beyond 32 bits, truth values and times keep their type and value, to the microsecond."""
-    values = {
+    values: dict[str, Value] = {
         "text": "Zürich – 救急",
         "empty": "",
         "big": 2**40,
@@ -46,7 +45,9 @@ def test_a_row_comes_back_as_it_was_written(store: Store, partition: str) -> Non
     row = store.get(Table.SETTINGS, partition, "k")
     assert row is not None
     assert dict(row.values) == values
-    assert {name: type(value) for name, value in row.values.items()} == {n: type(v) for n, v in values.items()}
+    assert {name: type(value) for name, value in row.values.items()} == {
+        n: type(v) for n, v in values.items()
+    }
 
 
 def test_what_is_not_there_is_none(store: Store, partition: str) -> None:

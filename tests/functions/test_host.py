@@ -1,8 +1,10 @@
 """The laptop's Functions host does to requests and responses what the one in Azure does."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -30,6 +32,10 @@ import azure.functions as func
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 log = logging.getLogger("clinic")
 
+@app.route(route="{*path}", methods=["GET", "POST"])
+def rest(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("rest: " + req.route_params.get("path", ""))
+
 @app.route(route="hello", methods=["GET"])
 def hello(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("hello")
@@ -37,6 +43,10 @@ def hello(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="rooms/{room}", methods=["GET"])
 def room(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(dict(req.route_params)))
+
+@app.route(route="rooms/free", methods=["GET"])
+def free_room(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("12")
 
 @app.route(route="echo")
 def echo(req: func.HttpRequest) -> func.HttpResponse:
@@ -83,10 +93,6 @@ def wait(req: func.HttpRequest) -> func.HttpResponse:
 @app.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
 def nightly(timer: func.TimerRequest) -> None:
     log.info("past due: %s", timer.past_due)
-
-@app.route(route="{*path}", methods=["GET", "POST"])
-def rest(req: func.HttpRequest) -> func.HttpResponse:
-    return func.HttpResponse("rest: " + req.route_params.get("path", ""))
 """
 
 
@@ -139,6 +145,7 @@ def echo(http: httpx.Client, method: str = "GET", path: str = "/echo", **request
 def test_most_specific_route_wins(http: httpx.Client) -> None:
     """A literal comes before a parameter, and that before the catch-all, whatever the order in the app."""
     assert http.get("/hello").text == "hello"
+    assert http.get("/rooms/free").text == "12"
     assert http.get("/rooms/12").json() == {"room": "12"}
     assert http.get("/rooms/12/beds").text == "rest: rooms/12/beds"
 
@@ -215,7 +222,7 @@ def test_chunked_body_arrives_empty(http: httpx.Client) -> None:
 
 def test_oversized_body_is_refused_unread(served: Served) -> None:
     """A body that says it is over the limit is refused before it is sent."""
-    connection = HTTPConnection(urlsplit(served.worker.url).netloc)
+    connection = HTTPConnection(urlsplit(served.worker.url).netloc, timeout=10)
     connection.putrequest("POST", "/echo")
     connection.putheader("Content-Length", str(1024**3))
     connection.endheaders()
@@ -315,6 +322,14 @@ def test_function_runs_where_it_would_in_azure(http: httpx.Client, served: Serve
     assert Path(seen["directory"]) == served.gate.parent.resolve()
 
 
+def wait_until_closed(url: str) -> None:
+    """Return when no new connection is accepted."""
+    address = urlsplit(url)
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", address.port or 0), timeout=10).close()
+
+
 def test_requests_in_flight_finish_at_shutdown(tmp_path: Path) -> None:
     """SIGTERM closes the door, lets those inside finish, and ends with exit code 0."""
     host = Served(tmp_path, APP)
@@ -325,6 +340,7 @@ def test_requests_in_flight_finish_at_shutdown(tmp_path: Path) -> None:
         request.start()
         host.wait_for("waiting")
         os.kill(host.worker.pid, signal.SIGTERM)
+        wait_until_closed(host.worker.url)
         host.gate.write_text("finished")
         assert answers.get(timeout=20).text == "finished"
         request.join()

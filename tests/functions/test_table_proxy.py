@@ -14,7 +14,8 @@ from local.laptop import start_table_proxy
 
 pytestmark = pytest.mark.system
 
-ENTITY = {"PartitionKey": "ward", "RowKey": "a b'c", "beds": 4}
+PARTITION, ROW = "ward", "a b'c"
+ENTITY = {"PartitionKey": PARTITION, "RowKey": ROW, "beds": 4}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def fresh(tables: Tables) -> None:
 
 def read(tables: Tables) -> object:
     """Read the entity."""
-    return tables.table.get_entity(ENTITY["PartitionKey"], ENTITY["RowKey"])["beds"]
+    return tables.table.get_entity(PARTITION, ROW)["beds"]
 
 
 def test_calls_are_counted_by_operation_and_table(tables: Tables) -> None:
@@ -74,8 +75,7 @@ def test_status_with_retry_after(tables: Tables) -> None:
     with pytest.raises(HttpResponseError) as refused:
         read(tables)
     assert refused.value.status_code == 429
-    assert refused.value.response is not None
-    assert refused.value.response.headers["Retry-After"] == "7"
+    assert "'Retry-After': '7'" in str(getattr(refused.value.response, "headers", None))
     assert read(tables) == 4
 
 

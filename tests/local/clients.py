@@ -164,7 +164,7 @@ class Client:
         present = {name: v for name, v in headers.items() if v is not None}
         return jwt.encode(payload, self.key, algorithm=headers["alg"], headers=present)
 
-    def redeem(self, code: str, **changes: str) -> dict[str, Any]:
+    def redeem(self, code: str = "", /, **changes: str) -> dict[str, Any]:
         """Make a token request; an empty value leaves a parameter out. Returns the answer and its status."""
         form = {
             "grant_type": "authorization_code",

@@ -1,10 +1,12 @@
 """A laptop cloud for the tests of this folder, with the seed restored before each of them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import requests
+from azure.core.exceptions import ResourceNotFoundError
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from local.cloud.server import Addresses, serving
@@ -74,12 +76,15 @@ def client(cloud: Addresses, http: requests.Session, control: Control, key: rsa.
 
 
 @pytest.fixture
-def vault(cloud: Addresses, control: Control, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
+def vault(
+    cloud: Addresses, http: requests.Session, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Vault]:
     """Give the Key Vault SDKs with a managed identity, and an empty vault."""
-    assert control
     monkeypatch.setenv("IDENTITY_ENDPOINT", cloud.identity_endpoint)
     monkeypatch.setenv("IDENTITY_HEADER", cloud.identity_header)
-    vault = connect(cloud)
+    vault = connect(cloud, http)
+    with suppress(ResourceNotFoundError):
+        vault.certificates.delete_certificate_operation("sos")
     for certificate in vault.certificates.list_properties_of_certificates():
         vault.certificates.begin_delete_certificate(str(certificate.name)).wait()
     for secret in vault.secrets.list_properties_of_secrets():

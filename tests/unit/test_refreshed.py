@@ -167,6 +167,20 @@ def test_refresh_loads_now_whatever_the_age_and_the_back_off() -> None:
     assert world.loads == 3
 
 
+def test_refresh_does_not_wait_for_a_load_that_no_thread_has_begun() -> None:
+    """A background thread that is slow to start delays nobody, and finds its work done."""
+    world = World()
+    value = world.refreshed()
+    value.get()
+    world.later(HOUR)
+    world.answer = 2
+    value.get()
+    assert value.refresh() == 2
+    world.run_background()
+    assert value.get() == 2
+    assert world.loads == 2
+
+
 def test_a_good_load_ends_the_back_off() -> None:
     """A failure that is over does not hold back the next refresh."""
     world = World()
@@ -230,16 +244,38 @@ def test_a_clock_set_back_does_not_keep_a_value_fresh() -> None:
 def test_when_no_thread_can_be_started_the_old_value_stays() -> None:
     """The attempt counts as a failed refresh, and a later one is possible."""
     world = World()
+    attempts: list[int] = []
 
     def no_thread(_work: Callable[[], None]) -> None:
+        attempts.append(1)
+        raise RuntimeError
+
+    value = Refreshed(world.load, world.clock, HOUR, spawn=no_thread)
+    value.get()
+    world.later(HOUR)
+    assert [value.get(), value.get()] == [1, 1]
+    assert attempts == [1]
+    world.later(BACK_OFF)
+    value.get()
+    assert attempts == [1, 1]
+    world.answer = 2
+    assert value.refresh() == 2
+
+
+def test_a_refresh_while_a_thread_fails_to_start_wins() -> None:
+    """What was loaded meanwhile is not spoilt by the failure."""
+    world = World()
+
+    def no_thread(_work: Callable[[], None]) -> None:
+        world.answer = 2
+        value.refresh()  # another thread, at this moment
         raise RuntimeError
 
     value = Refreshed(world.load, world.clock, HOUR, spawn=no_thread)
     value.get()
     world.later(HOUR)
     assert value.get() == 1
-    world.answer = 2
-    assert value.refresh() == 2
+    assert value.get() == 2
 
 
 def test_concurrent_first_loads_happen_once() -> None:

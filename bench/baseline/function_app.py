@@ -1,0 +1,71 @@
+"""What the product is measured against, served by the same host.
+
+`trivial` answers at once. `sdks` first imports what a first `/login` cannot do without. `round_trips` then also calls what a
+first `/login` calls, through the same SDKs and one after the other, with no rule and no check around it.
+"""
+
+import os
+
+import azure.functions as func
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+
+@app.route(route="trivial", methods=["GET"])
+def trivial(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer at once."""
+    del req
+    return func.HttpResponse("")
+
+
+@app.route(route="sdks", methods=["GET"])
+def sdks(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer once the SDKs are loaded."""
+    del req
+    _import_sdks()
+    return func.HttpResponse("")
+
+
+@app.route(route="round_trips", methods=["GET"])
+def round_trips(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer once the settings, the key ring and the provider's metadata have been read."""
+    _import_sdks()
+    _read_settings()
+    _read_key_ring()
+    _read_metadata(req.params["tenant"])
+    return func.HttpResponse("")
+
+
+def _import_sdks() -> None:
+    import azure.core.pipeline.transport
+    import azure.data.tables
+    import azure.identity
+    import azure.keyvault.secrets
+    import cryptography.hazmat.primitives.asymmetric.ec
+    import cryptography.hazmat.primitives.ciphers.aead
+    import msal
+    import requests  # noqa: F401 - loading it is all that is wanted
+
+
+def _read_settings() -> None:
+    from azure.data.tables import TableServiceClient
+
+    service = TableServiceClient.from_connection_string(os.environ["TABLES_CONNECTION_STRING"])
+    service.get_table_client("sossettings").get_entity("settings", "sso")
+
+
+def _read_key_ring() -> None:
+    from azure.identity import ManagedIdentityCredential
+    from azure.keyvault.secrets import SecretClient
+
+    credential = ManagedIdentityCredential()
+    ca_file = os.environ["TRUSTED_CA_FILE"]
+    with SecretClient(os.environ["KEY_VAULT_URL"], credential, connection_verify=ca_file) as client:
+        client.get_secret("sos-session-keys")
+
+
+def _read_metadata(tenant: str) -> None:
+    import requests
+
+    url = f"{os.environ['ENTRA_AUTHORITY_HOST']}/{tenant}/v2.0/.well-known/openid-configuration"
+    requests.get(url, verify=os.environ["TRUSTED_CA_FILE"], timeout=10).raise_for_status()
