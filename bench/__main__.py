@@ -49,7 +49,7 @@ def _measure(effort: _Effort, sign_ins: int) -> list[Line]:
             lines += warm.measure(stage, baseline.announcement(60)["ready"], effort.warm_rounds)
         _say("calls and tokens")
         lines += calls.measure(stage)
-        lines += tokens.measure(stage)
+        lines += tokens.measure(stage, effort.warm_rounds)
         _say(f"memory over {sign_ins} sign-ins")
         lines += memory.measure(stage, sign_ins, _say)
     return lines

@@ -6,7 +6,7 @@ password, an unknown account, a deactivated one and one that must use Microsoft 
 
 from dataclasses import dataclass, replace
 
-from shared import accounts, device, session, throttle
+from shared import accounts, device, limits, session, throttle
 from shared.access import AuthenticationMethod, Level, refusal
 from shared.audit import Event
 from shared.errors import BadRequest, SignInError, WrongCredentials
@@ -47,7 +47,7 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     except BadRequest:
         raise WrongCredentials from None  # no account can have such a name
     known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
-    attempt = throttle.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
+    attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
     reservation = throttle.reserve(store, attempt, now)
 
     account = accounts.account_by_user_name(store, user_name)

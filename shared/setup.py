@@ -9,7 +9,7 @@ import secrets
 from datetime import timedelta
 from hashlib import sha256
 
-from shared import accounts, throttle
+from shared import accounts, limits, throttle
 from shared.audit import Event
 from shared.errors import BadRequest, Conflict, InvalidSetupToken, WeakPassword
 from shared.password import check_new_password, hash_password
@@ -64,7 +64,7 @@ def finish(services: Services, token: str, user_name: str, password: Secret, ref
     except Conflict:
         raise InvalidSetupToken from None
     # Whoever was guessing before must not keep the Owner waiting at the new password.
-    throttle.reset(services.store, throttle.account_limit(name, pepper.throttle_key))
+    throttle.reset(services.store, limits.account_limit(name, pepper.throttle_key))
     event = Event("owner.password_set", now, reference, accounts.OWNER_ID, warning=owner is not None)
     services.audit.record(event)
 

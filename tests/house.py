@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,9 +21,10 @@ from jwt.algorithms import RSAAlgorithm
 from functions.app import build_app
 from shared import accounts, certificate, settings
 from shared.access import Level
+from shared.audit import AuditLog
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
-from shared.password import hash_password
+from shared.password import CHEAPEST, hash_password
 from shared.ports import (
     Application,
     AuthorizationRequest,
@@ -96,7 +98,8 @@ _PROVIDER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 class PaperIdentity:
     """An identity provider without a network: it signs real ID tokens for whoever `person` is.
 
-    `refusals` are raised, one per redemption; `claims` overrides claims of the token.
+    `refusals` are raised, one per redemption; `claims` overrides claims of the token (None leaves one out), and
+    `tamper` changes the token itself. `away` makes every call fail that needs a network.
     """
 
     clock: Callable[[], datetime]
@@ -106,6 +109,8 @@ class PaperIdentity:
     refusals: list[Exception] = field(default_factory=list)
     redeemed: list[str] = field(default_factory=list)
     keys_fetched: int = 0
+    tamper: Callable[[str], str] = str
+    away: bool = False
 
     def start(
         self,
@@ -140,6 +145,7 @@ class PaperIdentity:
         """Answer an ID token for `person`."""
         del redirect_uri
         self.redeemed.append(assertion("https://login.microsoftonline.com/token"))
+        self._reach()
         if self.refusals:
             raise self.refusals.pop(0)
         if answer.get("code") != "a code":
@@ -159,7 +165,8 @@ class PaperIdentity:
             "nbf": now,
             "exp": now + 3600,
         } | self.claims
-        return encode_jwt(claims, _PROVIDER_KEY, algorithm="RS256", headers={"kid": "k1"})
+        present = {name: value for name, value in claims.items() if value is not None}
+        return self.tamper(encode_jwt(present, _PROVIDER_KEY, algorithm="RS256", headers={"kid": "k1"}))
 
     def metadata(self, application: Application) -> ProviderMetadata:
         """Answer the metadata."""
@@ -169,9 +176,14 @@ class PaperIdentity:
     def fetch_keys(self, application: Application) -> Mapping[str, object]:
         """Answer the key set."""
         del application
+        self._reach()
         self.keys_fetched += 1
         jwk = json.loads(RSAAlgorithm.to_jwk(_PROVIDER_KEY.public_key()))
         return {"keys": [jwk | {"kid": "k1", "use": "sig"}]}
+
+    def _reach(self) -> None:
+        if self.away:
+            raise UpstreamUnavailable("microsoft", "away")
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,25 @@ class Answer:
         return str(self.response.headers.get("Location", ""))
 
     @property
+    def title(self) -> str:
+        """The heading of a page, as a person reads it."""
+        return unescape(self.text.partition("<h1>")[2].partition("</h1>")[0])
+
+    @property
+    def reference(self) -> str:
+        """The reference number on a page that says what went wrong."""
+        return self.text.partition("Reference: <code>")[2].partition("</code>")[0]
+
+    @property
+    def csrf_token(self) -> str:
+        """The token in a form."""
+        return self.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+
+    def header(self, name: str) -> str:
+        """A header; empty when it is absent."""
+        return str(self.response.headers.get(name, ""))
+
+    @property
     def set_cookies(self) -> list[str]:
         """Every Set-Cookie header, whole."""
         return [str(value) for value in self.response.headers.get_all("Set-Cookie")]
@@ -223,17 +254,35 @@ class House:
         self.services = self.instance()
         self.doors = _doors(self.services)
         self.cookies: dict[str, str] = {}
+        self._cross_site: set[str] = set()
 
     def instance(self) -> Services:
-        """Make the services of one more instance on the same store and vault: nothing in its memory."""
-        return Services(self.config, self.clock, self.store, self.vault, self.identity)
+        """Make the services of one more instance on the same store and vault: nothing in its memory.
+
+        It has no threads: a value that is refreshed behind a request is there when that request is answered, and
+        audit rows wait for `events`.
+        """
+        services = Services(self.config, self.clock, self.store, self.vault, self.identity)
+        services.audit = AuditLog(self.store, spawn=lambda _work: None)
+        for kept in (services.settings, services.certificate, services.key_ring, services.pepper):
+            kept._spawn = lambda work: work()  # type: ignore[attr-defined] # noqa: SLF001 - no option for tests alone
+        return services
+
+    def move_to(self, services: Services) -> None:
+        """Send the visitor's next requests to another instance."""
+        self.services = services
+        self.doors = _doors(services)
+
+    def another_browser(self) -> None:
+        """Go on with an empty jar of cookies."""
+        self.cookies = {}
 
     def furnish(self, *, sso_active: bool = True) -> None:
         """Make an Owner and a User, name the application, and use a certificate."""
         pepper = self.services.pepper.get().password
         people = (("owner", OWNER_PASSWORD, Level.OWNER), ("user", USER_PASSWORD, Level.USER))
         for user_name, password, level in people:
-            phc = Secret(hash_password(Secret(password), pepper))
+            phc = Secret(hash_password(Secret(password), pepper, CHEAPEST))
             accounts.create(self.store, user_name, user_name.title(), level, phc, self.clock())
         self.set_sso(active=sso_active)
         version = certificate.CertificateVersion("v1", "a-thumbprint", START + timedelta(days=365))
@@ -257,11 +306,19 @@ class House:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         keep_cookies: bool = True,
+        cross_site: bool = False,
     ) -> Answer:
-        """Knock at a door with the visitor's cookies, and keep those that come back."""
+        """Knock at a door with the visitor's cookies, and keep those that come back.
+
+        A form that another site sends (`cross_site`) brings only the cookies that are `SameSite=None`.
+        """
         parts = urlsplit(url)
-        params = {name: ",".join(values) for name, values in parse_qs(parts.query).items()}
-        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        queries = parse_qs(parts.query, keep_blank_values=True)
+        params = {name: ",".join(values) for name, values in queries.items()}
+        brought = {
+            name: value for name, value in self.cookies.items() if not cross_site or name in self._cross_site
+        }
+        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in brought.items())}
         sent |= {"x-forwarded-for": "203.0.113.7:50123"}
         if form is not None:
             body = urlencode(form).encode()
@@ -292,8 +349,7 @@ class House:
         self, user_name: str = "owner", password: str = OWNER_PASSWORD, next_path: str = ""
     ) -> Answer:
         """Go through the password door."""
-        page = self.get("/signin")
-        token = page.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+        token = self.get("/signin").csrf_token
         form = {"csrf_token": token, "username": user_name, "password": password, "next": next_path}
         return self.post("/signin", form)
 
@@ -306,7 +362,8 @@ class House:
     def finish_at_microsoft(self, state: str, **fields: str) -> Answer:
         """Post Microsoft's answer to the callback."""
         form = {"code": "a code", "state": state} | fields
-        return self.call("POST", "/azure", form, headers={"origin": "https://login.microsoftonline.com"})
+        headers = {"origin": "https://login.microsoftonline.com"}
+        return self.call("POST", "/azure", form, headers=headers, cross_site=True)
 
     def sign_in_with_microsoft(self) -> Answer:
         """Go to Microsoft and come back."""
@@ -329,6 +386,7 @@ class House:
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = value
+                (self._cross_site.add if "SameSite=None" in attributes else self._cross_site.discard)(name)
 
 
 type Door = Callable[[func.HttpRequest], func.HttpResponse]

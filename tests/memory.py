@@ -18,9 +18,9 @@ class MemoryStore:
     `away = True` makes every call fail; `before` is called first in each call, to count, to wait or to interfere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         self.away = False
-        self.before: Callable[[], None] = lambda: None
+        self.before = before
         self._rows: dict[tuple[Table, str, str], Row] = {}
         self._versions = count(1)
         self._lock = RLock()

@@ -15,7 +15,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 def trivial(req: func.HttpRequest) -> func.HttpResponse:
     """Answer at once."""
     del req
-    return func.HttpResponse("")
+    return func.HttpResponse("ok")
 
 
 @app.route(route="sdks", methods=["GET"])
@@ -23,7 +23,7 @@ def sdks(req: func.HttpRequest) -> func.HttpResponse:
     """Answer once the SDKs are loaded."""
     del req
     _import_sdks()
-    return func.HttpResponse("")
+    return func.HttpResponse("ok")
 
 
 @app.route(route="round_trips", methods=["GET"])
@@ -33,7 +33,7 @@ def round_trips(req: func.HttpRequest) -> func.HttpResponse:
     _read_settings()
     _read_key_ring()
     _read_metadata(req.params["tenant"])
-    return func.HttpResponse("")
+    return func.HttpResponse("ok")
 
 
 def _import_sdks() -> None:

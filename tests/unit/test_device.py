@@ -68,7 +68,7 @@ def test_no_octet_can_be_changed(position: int, difference: int) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda cookie: "",
+        lambda _: "",
         lambda cookie: cookie[:-1],
         lambda cookie: cookie[:-4],
         lambda cookie: cookie + "A",
