@@ -156,11 +156,11 @@ class PaperIdentity:
             "aud": application.client_id,
             "tid": self.person.tenant_id,
             "oid": self.person.object_id,
-            "sub": "a pairwise subject",
+            "sub": "a-pairwise-subject",
             "name": self.name,
             "nonce": hashlib.sha256(request.nonce.reveal().encode()).hexdigest(),
             "ver": "2.0",
-            "sid": "a session at Microsoft",
+            "sid": "a-session-at-microsoft",
             "iat": now,
             "nbf": now,
             "exp": now + 3600,
@@ -265,7 +265,7 @@ class House:
         services = Services(self.config, self.clock, self.store, self.vault, self.identity)
         services.audit = AuditLog(self.store, spawn=lambda _work: None)
         for kept in (services.settings, services.certificate, services.key_ring, services.pepper):
-            kept._spawn = lambda work: work()  # type: ignore[attr-defined] # noqa: SLF001 - no option for tests alone
+            kept._spawn = lambda work: work()  # noqa: SLF001 - production has no option for tests
         return services
 
     def move_to(self, services: Services) -> None:

@@ -90,13 +90,13 @@ def test_the_sovereign_clouds(authority_host: str, graph_url: str) -> None:
 
 def test_nothing_set() -> None:
     """Every variable that is missing is named at once, with what to set it to."""
-    found = problems({})
-    assert found == (
-        "SOS_ADDRESS is missing: set it to the address people open, such as https://signin.clinic.example.",
-        "KEY_VAULT_URL is missing: set it to such as https://my-vault.vault.azure.net.",
-        "TABLES_URL is missing: set it to such as https://myaccount.table.core.windows.net (or set "
-        "TABLES_CONNECTION_STRING on a laptop).",
-    )
+    address, vault, tables = problems({})
+    assert address.startswith("SOS_ADDRESS is missing: set it to ")
+    assert "https://signin.clinic.example" in address
+    assert vault.startswith("KEY_VAULT_URL is missing: set it to ")
+    assert "https://my-vault.vault.azure.net" in vault
+    assert tables.startswith("TABLES_URL is missing: set it to ")
+    assert "TABLES_CONNECTION_STRING" in tables
 
 
 def test_every_problem_at_once() -> None:
@@ -145,8 +145,6 @@ def test_every_problem_at_once() -> None:
         ("https://host.example?query", "query or fragment"),
         ("https://host.example/?query", "query or fragment"),
         ("https://host.example#fragment", "query or fragment"),
-        ("https://host.example/?", "query or fragment"),
-        ("https://host.example/#", "query or fragment"),
     ],
 )
 def test_what_is_no_usable_url(name: str, value: str, remedy: str) -> None:
@@ -155,6 +153,14 @@ def test_what_is_no_usable_url(name: str, value: str, remedy: str) -> None:
     assert len(found) == 1
     assert found[0].startswith(f"{name} ")
     assert remedy in found[0]
+
+
+@pytest.mark.parametrize("name", URLS)
+@pytest.mark.parametrize("mark", ["?", "/#"])
+def test_an_empty_query_or_fragment_is_not_taken_along(name: str, mark: str) -> None:
+    """Paths are put behind these URLs: behind a `?` or `#` they would not be paths."""
+    environ = GOOD | {name: f"https://host.example{mark}"}
+    assert problems(environ) or f"example{mark}" not in repr(Config.from_environ(environ))
 
 
 @pytest.mark.parametrize("name", URLS)
