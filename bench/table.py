@@ -18,7 +18,9 @@ class Line:
     verdict: str = ""
 
 
-def ratio_line(what: str, seconds: float, baseline: str, baseline_seconds: float, at_most: float | None) -> Line:
+def ratio_line(
+    what: str, seconds: float, baseline: str, baseline_seconds: float, at_most: float | None
+) -> Line:
     """Write a time beside its baseline; `at_most` is the largest ratio that meets the target."""
     ratio = seconds / baseline_seconds
     return Line(
@@ -51,4 +53,7 @@ def show(lines: Sequence[Line]) -> str:
     rows = [names, *([str(getattr(line, name)) for name in names] for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
     rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -66,14 +66,25 @@ def _time_line(what: str, seconds: float, floor: float) -> Line:
 
 def _size_line(what: str, token: str) -> Line:
     size = len(f"{SESSION_COOKIE}={token}")
-    return Line(what, f"{size} bytes", target=f"< {_LIMIT_BYTES} bytes", verdict=verdict(met=size < _LIMIT_BYTES))
+    return Line(
+        what, f"{size} bytes", target=f"< {_LIMIT_BYTES} bytes", verdict=verdict(met=size < _LIMIT_BYTES)
+    )
 
 
 def _longest_session(now: datetime) -> Session:
     """Make the session of a person whose name takes all the room that a token gives it, in four-byte letters."""
     method = AuthenticationMethod.PASSWORD
     partition, key = "p" * 22, "k" * 22
-    return Session(f"{partition}.{key}", "a" * 22, Level.ADMIN, "\N{GOTHIC LETTER AHSA}" * 64, method, now, now, now + TOKEN_LIFETIME)
+    return Session(
+        f"{partition}.{key}",
+        "a" * 22,
+        Level.ADMIN,
+        "\N{GOTHIC LETTER AHSA}" * 64,
+        method,
+        now,
+        now,
+        now + TOKEN_LIFETIME,
+    )
 
 
 def _bare() -> Callable[[], object]:

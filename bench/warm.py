@@ -20,7 +20,9 @@ def measure(stage: Stage, trivial: str, rounds: int) -> list[Line]:
         session = {"Cookie": f"{SESSION_COOKIE}={visitor.sign_in()}"}
     with Wire(trivial) as baseline, Wire(stage.worker.url) as ours:
         login, who = _batch(ours, "/login", _FOUND), _batch(ours, "/session", _OK, session)
-        found = medians({"trivial": _batch(baseline, "/trivial", _OK), "login": login, "session": who}, rounds)
+        found = medians(
+            {"trivial": _batch(baseline, "/trivial", _OK), "login": login, "session": who}, rounds
+        )
         return [
             ratio_line("/login warm, p50", found["login"], "trivial function", found["trivial"], 3),
             _calls(stage, "/login", login),
@@ -29,7 +31,9 @@ def measure(stage: Stage, trivial: str, rounds: int) -> list[Line]:
         ]
 
 
-def _batch(wire: Wire, target: str, status: int, headers: Mapping[str, str] | None = None) -> Callable[[], float]:
+def _batch(
+    wire: Wire, target: str, status: int, headers: Mapping[str, str] | None = None
+) -> Callable[[], float]:
     """Make the measure of `_BATCH` requests, one after the other: the median of one, in seconds."""
 
     def run() -> float:

@@ -64,7 +64,9 @@ class Wire:
         while (end := self._unread.find(b"\r\n\r\n")) < 0:
             self._read_more()
         status_line, *lines = self._unread[:end].decode("latin-1").split("\r\n")
-        headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        headers = [
+            (name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)
+        ]
         length = int(next((value for name, value in headers if name == "content-length"), "0"))
         start = end + 4
         while len(self._unread) < start + length:

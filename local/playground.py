@@ -19,9 +19,9 @@ from local.laptop import Cloud
 from shared import accounts, settings
 from shared.access import Level
 from shared.azure.connect import connect
-from shared.certificate import CERTIFICATE_NAME, CertificateVersion, thumbprint, use_version
+from shared.certificate import CERTIFICATE_NAME, CertificateVersion, read_current, thumbprint, use_version
 from shared.config import Config
-from shared.errors import SignInError
+from shared.errors import NotConfigured
 from shared.password import hash_password
 from shared.ports import Secret
 from shared.services import Services
@@ -101,8 +101,8 @@ def seed(services: Services, application: dict[str, Any], *, sso_active: bool = 
 def certify(services: Services, control: "_Control", ca_file: str) -> None:
     """Create a certificate in the vault, register it with the tenant, and use it; unless one is in use."""
     try:
-        services.certificate.get()
-    except SignInError:
+        read_current(services.store)
+    except NotConfigured:
         certificate = _create_certificate(services.config.key_vault_url, ca_file)
         control.post("certificates", {"der_base64": base64.b64encode(certificate.der).decode()})
         use_version(services.store, certificate.version)

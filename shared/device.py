@@ -26,7 +26,7 @@ ID_OCTETS = 16
 TIME_OCTETS = 8
 MAC_OCTETS = 32
 COOKIE = re.compile(r"[A-Za-z0-9_-]{76}")
-"""56 octets and a version octet need 76 letters of base64url (RFC 4648, section 5) and leave no bits over."""
+"""57 octets, which base64url (RFC 4648, section 5) spells in one way only: no padding, no bits left over."""
 
 VERSION = b"\x01"
 PURPOSE = b"device cookie"

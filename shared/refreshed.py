@@ -1,23 +1,26 @@
 """A value from elsewhere, kept in memory: refreshed in the background, and kept when that fails.
 
-Two rules. A caller waits for a load only when there is nothing usable to answer with. There is never more
-than one load under way: whoever needs its outcome waits for the same one. (After `forget` the next load does
-not wait for one that began before it.)
+Three rules. A caller waits for a load only when there is no value, or when nobody asked for so long that the value may
+be far from true. A load that fails takes nothing away. There is never more than one load under way: whoever needs its
+outcome waits for the same one. (After `forget` the next load does not wait for one that began before it.)
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.errors import SignInError
 from shared.ports import Clock
 
 BACK_OFF = timedelta(seconds=5)
 """How long a failed load is not repeated, so that a service in trouble is not called once per request."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sos")
 
 
 def start_thread(work: Callable[[], None]) -> None:
@@ -38,9 +41,9 @@ class _Failed:
 
 
 class Refreshed[T]:
-    """The value `load` answers, at most `fresh_for` old while `load` works, and kept while it does not.
+    """The value `load` answers: about `fresh_for` old at most while it is asked for, and kept while `load` fails.
 
-    `keep_for` bounds the age of a kept value (None: no bound): an older one is never answered again.
+    One older than `wait_after` is loaded again before it is answered (None: nobody ever waits for that).
     """
 
     def __init__(
@@ -48,13 +51,13 @@ class Refreshed[T]:
         load: Callable[[], T],
         clock: Clock,
         fresh_for: timedelta,
-        keep_for: timedelta | None = None,
+        wait_after: timedelta | None = None,
         spawn: Callable[[Callable[[], None]], None] = start_thread,
     ) -> None:
         self._load = load
         self._clock = clock
         self._fresh_for = fresh_for
-        self._keep_for = keep_for
+        self._wait_after = wait_after
         self._spawn = spawn
         self._lock = threading.Lock()  # held for a moment, never during a load
         self._loaded: _Loaded[T] | None = None
@@ -62,21 +65,28 @@ class Refreshed[T]:
         self._under_way: Future[T] | None = None
 
     def get(self) -> T:
-        """Answer the value; without waiting, unless there is none or it is older than `keep_for`.
+        """Answer the value; without waiting, unless there is none or it is older than `wait_after`.
 
-        Raises what `load` raised, and the same again without another load for BACK_OFF after it.
+        Without a value, raises what `load` raised, and the same again without another load for BACK_OFF.
         """
         loaded = self._loaded  # one reference, read once: no lock while the value is fresh
         now = self._clock()
         if loaded is not None and self._younger(loaded.at, self._fresh_for, now):
             return loaded.value
-        if loaded is not None and (self._keep_for is None or self._younger(loaded.at, self._keep_for, now)):
-            self._load_in_background(loaded, now)
-            return loaded.value
         failed = self._recent_failure(now)
-        if failed is not None:
-            raise failed.error.with_traceback(None)
-        return self._load_now(loaded)
+        if loaded is None:
+            if failed is not None:
+                raise failed.error.with_traceback(None)
+            return self._load_now(None)
+        if (
+            failed is None
+            and self._wait_after is not None
+            and not self._younger(loaded.at, self._wait_after, now)
+        ):
+            with suppress(Exception):  # it is in the log, and the last good value is better than none
+                return self._load_now(loaded)
+        self._load_in_background(loaded, now)
+        return loaded.value
 
     def refresh(self) -> T:
         """Load now, or wait for the load under way. Raises what `load` raises; the old value stays then."""
@@ -130,7 +140,8 @@ class Refreshed[T]:
         outcome.set_result(value)
 
     def _settle(self, outcome: Future[T], error: BaseException) -> None:
-        _log.warning("refresh failed: %s", type(error).__name__)
+        reason = f"{error.code}: {error}" if isinstance(error, SignInError) else type(error).__name__
+        _log.warning(json.dumps({"event": "refresh.failed", "reason": reason}))
         with self._lock:
             if self._under_way is outcome:
                 self._under_way, self._failed = None, _Failed(error, self._clock())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from shared.vault_secrets import Pepper
 
 _SETTINGS_FRESH: Final = timedelta(seconds=60)
+_IDLE: Final = timedelta(minutes=15)
+"""An instance that nobody asked for this long reads again before it answers."""
 _RING_FRESH: Final = timedelta(minutes=10)
 _RING_COOL_DOWN: Final = timedelta(minutes=1)
 _PEPPER_FRESH: Final = timedelta(hours=24)
@@ -43,11 +45,11 @@ class Services:
         self.vault = vault
         self.identity = identity
         self.audit = AuditLog(store)
-        self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH)
+        self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH, _IDLE)
         self.certificate: Refreshed[CertificateVersion] = Refreshed(
-            self._load_certificate, clock, _SETTINGS_FRESH
+            self._load_certificate, clock, _SETTINGS_FRESH, _IDLE
         )
-        self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH)
+        self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH, _IDLE)
         self.pepper: Refreshed[Pepper] = Refreshed(self._load_pepper, clock, _PEPPER_FRESH)
         self._lock = threading.Lock()
         self._newer_ring_asked_at: datetime | None = None

@@ -1,7 +1,7 @@
 """First run and recovery: a link from the engineer lets the Owner choose a user name and a password, once.
 
-The token is a secret in the vault, with an end. The Owner's row remembers the hash of the token that was used, and the write that
-sets the password writes it too: of two requests with one token, one wins.
+The token is a secret in the vault, with an end. The Owner's row remembers the hash of the token that was used, and the
+write that sets the password writes it too: of two requests with one token, one wins.
 """
 
 import hmac

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import accounts, session, transaction
-from shared.access import AuthenticationMethod, level_with_roles, refusal
+from shared.access import AuthenticationMethod, Level, level_with_roles, refusal
 from shared.audit import Event
 from shared.certificate import CREDENTIAL_ERRORS
 from shared.errors import (
@@ -202,7 +202,7 @@ def _admit(services: Services, login: LoginTransaction, claims: VerifiedClaims) 
     method = AuthenticationMethod.MICROSOFT
     if reason := refusal(method, level, sso_active=settings.sso_active, allow_login=account.allow_login):
         raise AccessDenied(reason, account.id)
-    if claims.name and claims.name != account.name and account.level is not account.level.OWNER:
+    if claims.name and claims.name != account.name and account.level is not Level.OWNER:
         account = _rename(services, account, claims.name)
     return SignedIn(account, level, method, login.session_key, claims.provider_session)
 

@@ -375,7 +375,9 @@ class House:
         days = {
             (START + timedelta(days=n)).strftime("%Y-%m-%d") for n in range((self.clock.now - START).days + 2)
         }
-        rows = [row for day in sorted(days) for row in self.store.query(Table.AUDIT, day)]
+        rows = [row for day in days for row in self.store.query(Table.AUDIT, day)]
+        # A clock that stands still gives many events one time: the store's count of writes tells their order.
+        rows.sort(key=lambda row: int(row.etag.strip('W/"')))
         return [json.loads(str(row.values["line"])) for row in rows]
 
     def _keep(self, answer: Answer) -> None:

@@ -5,8 +5,20 @@ first `/login` calls, through the same SDKs and one after the other, with no rul
 """
 
 import os
+from importlib import import_module
 
 import azure.functions as func
+
+_SDKS = (
+    "azure.core.pipeline.transport",
+    "azure.data.tables",
+    "azure.identity",
+    "azure.keyvault.secrets",
+    "cryptography.hazmat.primitives.asymmetric.ec",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "msal",
+    "requests",
+)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
@@ -37,14 +49,8 @@ def round_trips(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _import_sdks() -> None:
-    import azure.core.pipeline.transport
-    import azure.data.tables
-    import azure.identity
-    import azure.keyvault.secrets
-    import cryptography.hazmat.primitives.asymmetric.ec
-    import cryptography.hazmat.primitives.ciphers.aead
-    import msal
-    import requests  # noqa: F401 - loading it is all that is wanted
+    for name in _SDKS:
+        import_module(name)
 
 
 def _read_settings() -> None:

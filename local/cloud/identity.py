@@ -51,11 +51,6 @@ class IssuedTokens:
         resource, expires_on = self._tokens.get(_digest(token), ("", 0))
         return resource if expires_on > time.time() else None
 
-    def forget(self) -> None:
-        """Make every token invalid."""
-        self._tokens = {}
-        self._save()
-
     def _save(self) -> None:
         write_json(self._file, {"header": self.header, "tokens": self._tokens})
 

@@ -8,6 +8,7 @@ import pytest
 
 from shared import accounts, settings, signin
 from shared.key_ring import SECRET_NAME
+from shared.ports import Row, Secret, Table, VaultSecret
 from shared.session import COOKIE_NAME
 from shared.transaction import COOKIE_PREFIX, MAX_AT_ONCE
 from tests.house import ADDRESS, APPLICATION, START, House
@@ -61,7 +62,9 @@ def test_login_passes_hints_on(house: House) -> None:
     assert "prompt" not in query
 
 
-@pytest.mark.parametrize(("prompt", "passed_on"), [("select_account", True), ("none", False), ("login", False)])
+@pytest.mark.parametrize(
+    ("prompt", "passed_on"), [("select_account", True), ("none", False), ("login", False)]
+)
 def test_login_passes_on_one_prompt_alone(house: House, prompt: str, passed_on: bool) -> None:  # noqa: FBT001 - a case
     """Only the choice of another account may be asked for from outside."""
     assert ("prompt" in asked(house.get(f"/login?prompt={prompt}").location)) is passed_on
@@ -333,10 +336,10 @@ def test_a_start_is_bound_to_the_time_it_was_made(house: House) -> None:
     assert house.finish_at_microsoft(state).location == "/login?again=1"
 
 
-def test_a_ring_that_is_not_readable_is_an_error_of_ours(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_ring_that_is_not_readable_is_an_error_of_ours(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     """A key ring that somebody overwrote with rubbish gives a page, and nothing of it stands in page or log."""
-    from shared.ports import Secret, VaultSecret  # noqa: PLC0415 - for this one case
-
     house.vault.secrets[SECRET_NAME] = VaultSecret(Secret('{"keys": [{"d": "rubbish-of-the-night"}]}'))
     house.move_to(house.instance())
     answer = house.get("/login")
@@ -350,15 +353,15 @@ def test_an_account_that_is_gone_has_no_session(house: House) -> None:
     house.sign_in_with_microsoft()
     account = accounts.account_by_principal(house.store, house.identity.person)
     assert account is not None
-    row = house.store.get(accounts.Table.ACCOUNTS, "account", account.id)
+    row = house.store.get(Table.ACCOUNTS, "account", account.id)
     assert row is not None
-    house.store.delete(accounts.Table.ACCOUNTS, row)
+    house.store.delete(Table.ACCOUNTS, row)
     house.clock.move(minutes=5)
     assert house.get("/").location == "/login"
 
 
-def _settings_row(house: House, changed: settings.SsoSettings) -> tuple[settings.Table, settings.Row]:
-    row = house.store.get(settings.Table.SETTINGS, "settings", "sso")
+def _settings_row(house: House, changed: settings.SsoSettings) -> tuple[Table, Row]:
+    row = house.store.get(Table.SETTINGS, "settings", "sso")
     assert row is not None
     values = {**row.values, "tenant_id": changed.tenant_id, "client_id": changed.client_id}
-    return settings.Table.SETTINGS, replace(row, values=values)
+    return Table.SETTINGS, replace(row, values=values)

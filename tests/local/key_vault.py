@@ -61,9 +61,9 @@ def create(vault: Vault, name: str = "sos", **changes: Any) -> KeyVaultCertifica
     return made
 
 
-def begin(vault: Vault) -> requests.Response:
+def begin(vault: Vault, **attributes: int) -> requests.Response:
     """Begin a certificate and leave it in progress."""
-    return vault.post("/certificates/sos/create", json.dumps({"policy": _POLICY}))
+    return vault.post("/certificates/sos/create", json.dumps({"policy": _POLICY, "attributes": attributes}))
 
 
 def policy(**changes: Any) -> CertificatePolicy:  # noqa: ANN401 - the SDK's own keyword arguments

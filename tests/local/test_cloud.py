@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
 from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
 
+from local.cloud.identity import IssuedTokens
 from local.cloud.server import Addresses, serving
 from tests.local.clients import Client, Control, http_session
 from tests.local.key_vault import Vault, connect, create
@@ -55,6 +57,15 @@ def test_an_identity_request_must_be_complete(client: Client, changes: dict[str,
     answer = client.http.get(client.addresses.identity_endpoint, params=given, headers=headers, timeout=10)
     assert answer.status_code == status
     assert "access_token" not in answer.json()
+
+
+def test_a_token_expires_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token stands for its resource until the second that was announced, and for nothing afterwards."""
+    tokens = IssuedTokens(tmp_path / "identity.json")
+    token, expires_on = tokens.issue("https://vault.azure.net")
+    for now, resource in ((expires_on - 1, "https://vault.azure.net"), (expires_on, None)):
+        monkeypatch.setattr("local.cloud.identity.time", SimpleNamespace(time=lambda now=now: now))
+        assert tokens.resource_of(token) == resource
 
 
 # Faults and counts

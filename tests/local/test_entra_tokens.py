@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from local.cloud.encoding import to_base64url
-from tests.local.clients import DOCTOR, NURSE, Browser, Client, Control, made_certificate
+from tests.local.clients import DOCTOR, NURSE, VISITOR, Browser, Client, Control, made_certificate
 
 CERTIFICATE_ERRORS = (700027, 700024, 7000214, 1000502, 7000274, 7000277)
 _MINUTE = 60
@@ -300,6 +300,14 @@ def test_sign_out_without_a_front_channel_redirects_at_once(client: Client, cont
         assert "evil" not in page.text
 
 
+def test_sign_out_tells_only_applications_that_were_signed_in_to(client: Client) -> None:
+    """A person whom the application never got has a session at Entra, and nobody to tell about its end."""
+    browser = Browser()
+    assert "AADSTS50105" in client.sign_in(browser, VISITOR).text
+    url = f"{client.addresses.browser_url}/{client.application['tenant_id']}/oauth2/v2.0/logout"
+    assert browser.open(url).frames == []
+
+
 def test_logout_hint_signs_one_person_out(client: Client) -> None:
     """With two people in a browser, the hint chooses; the other stays signed in."""
     browser = Browser()
@@ -318,6 +326,14 @@ def test_graph_is_not_there(client: Client) -> None:
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "ResourceNotFound"
     assert "request-id" in answer.json()["error"]["innerError"]
+
+
+def test_a_certificate_is_registered_once(client: Client, control: Control) -> None:
+    """Registering the same certificate again answers the same key credential."""
+    (known,) = control("GET", "/certificates")
+    assert control("POST", "/certificates", {"der_base64": known["der_base64"]}) == known
+    assert control("GET", "/certificates") == [known]
+    assert known["thumbprint"] == client.certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - x5t is SHA-1
 
 
 def test_only_rsa_certificates_can_be_registered(client: Client, control: Control) -> None:

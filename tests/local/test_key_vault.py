@@ -84,6 +84,16 @@ def test_a_certificate_follows_its_policy(vault: Vault) -> None:
     assert made.policy.exportable is False
 
 
+def test_the_times_of_a_certificate_are_those_in_it(vault: Vault) -> None:
+    """A request cannot give a certificate another end than its policy does."""
+    begin(vault, exp=1_000_000_000)
+    vault.certificates.get_certificate_operation("sos")
+    made = vault.certificates.get_certificate("sos")
+    assert made.properties is not None
+    end = x509.load_der_x509_certificate(bytes(made.cer or b"")).not_valid_after_utc
+    assert made.properties.expires_on == end
+
+
 def test_creation_is_in_progress_first(vault: Vault, control: Control) -> None:
     """The answer is inProgress with a signing request; it completes after the polls that were set."""
     control("PUT", "/vault", {"polls": 2})

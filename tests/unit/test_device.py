@@ -3,7 +3,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.device import CLOCK_TOLERANCE, LIFETIME, issue, known
@@ -57,6 +57,7 @@ def test_cookie_of_another_key_is_not_known() -> None:
     assert known(issue("owner", bytes(32), NOW), "owner", KEY, NOW) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 56), st.integers(1, 255))
 def test_no_octet_can_be_changed(position: int, difference: int) -> None:
     """The time, the device and the version are all under the code."""
@@ -88,6 +89,7 @@ def test_cookie_has_one_spelling(damage: object) -> None:
     assert known(damage(issue("owner", KEY, NOW)), "owner", KEY, NOW) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100), st.text(max_size=20).filter(lambda name: name.isprintable()))
 def test_any_text_is_answered(cookie: str, user_name: str) -> None:
     """Whatever a browser sends is not a device."""

@@ -35,9 +35,9 @@ class World:
             raise self.answer
         return self.answer
 
-    def refreshed(self, keep_for: timedelta | None = None) -> Refreshed[int]:
+    def refreshed(self, wait_after: timedelta | None = None) -> Refreshed[int]:
         """Make a value of this world, fresh for an hour."""
-        return Refreshed(self.load, self.clock, HOUR, keep_for, self.background.append)
+        return Refreshed(self.load, self.clock, HOUR, wait_after, self.background.append)
 
     def later(self, delta: timedelta) -> None:
         """Turn the clock."""
@@ -109,7 +109,7 @@ def test_a_failed_refresh_keeps_the_old_value_and_backs_off() -> None:
     assert value.get() == 2
 
 
-def test_without_keep_for_the_last_good_value_never_goes() -> None:
+def test_without_wait_after_nobody_waits_for_an_old_value() -> None:
     """An outage of any length leaves the last good value in use."""
     world = World()
     value = world.refreshed()
@@ -119,23 +119,35 @@ def test_without_keep_for_the_last_good_value_never_goes() -> None:
     assert world.loads == 1
 
 
-def test_a_value_older_than_keep_for_is_loaded_in_the_foreground() -> None:
-    """What is too old is not answered, even when nothing newer can be had."""
+def test_a_value_older_than_wait_after_is_loaded_before_it_is_answered() -> None:
+    """An instance that rested does not act on what was true before; a younger value is answered at once."""
     world = World()
-    value = world.refreshed(keep_for=2 * HOUR)
+    value = world.refreshed(wait_after=2 * HOUR)
     value.get()
+    world.answer = 2
     world.later(2 * HOUR - timedelta(microseconds=1))
     assert value.get() == 1
     world.background.clear()
     value.forget()
     value.get()
+    world.answer = 3
     world.later(2 * HOUR)
+    assert value.get() == 3
+    assert world.background == []
+
+
+def test_an_old_value_is_kept_when_it_cannot_be_loaded() -> None:
+    """An outage takes nothing away, and costs one waiting caller in each back-off."""
+    world = World()
+    value = world.refreshed(wait_after=2 * HOUR)
+    value.get()
+    world.later(3 * HOUR)
+    world.answer = UpstreamUnavailable("store")
+    assert [value.get() for _ in range(3)] == [1, 1, 1]
+    assert world.loads == 2
+    world.later(BACK_OFF)
     world.answer = 2
     assert value.get() == 2
-    world.later(2 * HOUR)
-    world.answer = UpstreamUnavailable("store")
-    with pytest.raises(UpstreamUnavailable):
-        value.get()
 
 
 def test_a_failed_first_load_is_raised_and_not_repeated_until_the_back_off_ends() -> None:
@@ -347,7 +359,9 @@ def test_a_failure_is_logged_by_its_kind_only(caplog: pytest.LogCaptureFixture) 
     world.answer = ValueError("a token")
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="a token"):
         world.refreshed().get()
-    assert [record.getMessage() for record in caplog.records] == ["refresh failed: ValueError"]
+    assert [record.getMessage() for record in caplog.records] == [
+        '{"event": "refresh.failed", "reason": "ValueError"}'
+    ]
 
 
 def test_background_work_runs_in_a_daemon_thread() -> None:

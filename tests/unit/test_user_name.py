@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import BadRequest
@@ -49,6 +49,7 @@ def test_name_that_no_account_can_have_is_refused(text: str) -> None:
         normalise_user_name(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=MAX_CHARACTERS))
 def test_normalising_again_changes_nothing(text: str) -> None:
     """The one spelling is its own spelling."""

@@ -1,0 +1,61 @@
+"""Every other address, and every door knocked at in the wrong way."""
+
+import pytest
+
+from functions.elsewhere import ALLOWED
+from tests.house import House
+
+NOT_IN_THE_TABLE = {"{*path}", "assets/{name}"}
+
+
+def registered(house: House) -> dict[str, set[str]]:
+    """Collect the methods of each route, as they were registered with the host."""
+    found: dict[str, set[str]] = {}
+    for method, route in house.doors:
+        found.setdefault(route.strip("/"), set()).add(method)
+    return {route: methods for route, methods in found.items() if route not in NOT_IN_THE_TABLE}
+
+
+def test_the_table_agrees_with_what_is_registered(house: House) -> None:
+    """Each door stands in the table with exactly its methods, and nothing else does."""
+    assert {route: set(methods.split(", ")) for route, methods in ALLOWED.items()} == registered(house)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("route", [*ALLOWED, *(route.upper() for route in ALLOWED if route)])
+def test_a_wrong_method_is_told_the_right_ones(house: House, route: str, method: str) -> None:
+    """RFC 9110, 15.5.6: a 405 names the methods of the door, in any case of its letters."""
+    if (method, route or "/") in house.doors:
+        pytest.skip("a right method")
+    answer = house.call(method, f"/{route}", {} if method == "POST" else None)
+    if method in ALLOWED[route.lower()]:  # the host finds a door whatever the case of its letters
+        return
+    assert answer.status == 405
+    assert answer.header("Allow") == ALLOWED[route.lower()]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/login/x", "/azure/../login", "/.git/config", "/admin", "/%00", "/signin.php"],
+)
+def test_an_unknown_address_is_a_page(house: House, path: str) -> None:
+    """404 with the way to the start page, and nothing of the address on the page."""
+    answer = house.get(path)
+    assert (answer.status, answer.title) == (404, "There is no such page")
+    assert answer.header("Allow") == ""
+    assert 'href="/"' in answer.text
+    assert "nowhere" not in answer.text
+
+
+def test_noise_is_not_logged(house: House) -> None:
+    """Scanners knock all day: they do not fill the audit table."""
+    house.get("/wp-login.php")
+    house.call("DELETE", "/login")
+    assert house.events() == []
+
+
+def test_elsewhere_needs_nothing(house: House) -> None:
+    """The answer does not depend on store or vault."""
+    house.move_to(house.instance())
+    house.store.away = house.vault.away = True
+    assert house.get("/nowhere").status == 404

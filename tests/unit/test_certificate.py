@@ -1,0 +1,255 @@
+import base64
+import hashlib
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from shared.certificate import (
+    CERTIFICATE_NAME,
+    CREDENTIAL_ERRORS,
+    CertificateVersion,
+    ClientAssertions,
+    read_current,
+    thumbprint,
+    use_version,
+)
+from shared.errors import Conflict, NotConfigured, UpstreamUnavailable
+from shared.ports import Row, Table
+from tests.house import START, MovableClock
+from tests.memory import MemoryStore
+from tests.unit.spy_store import SpyStore
+
+CLIENT = "3b9c4a76-1f2d-4c58-8a9e-0d6b7e5f4c21"
+ENDPOINT = "https://login.microsoftonline.com/7e0f1d52-64a5-4f0e-9d0b-5a1c6d1f2b10/oauth2/v2.0/token"
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+FIRST = CertificateVersion("v1", thumbprint(b"the first certificate"), datetime(2028, 3, 1, tzinfo=UTC))
+SECOND = CertificateVersion("v2", thumbprint(b"the second certificate"), datetime(2029, 3, 1, tzinfo=UTC))
+
+
+class Signer:
+    """Signs as the vault does, and remembers with which versions it was asked to."""
+
+    def __init__(self) -> None:
+        self.versions: list[str] = []
+        self.failing = False
+
+    def __call__(self, version: str, digest: bytes) -> bytes:
+        """Sign a SHA-256 digest with PS256 (RFC 7518, section 3.5)."""
+        if self.failing:
+            raise UpstreamUnavailable("vault")
+        self.versions.append(version)
+        pss = padding.PSS(padding.MGF1(SHA256()), salt_length=32)
+        return KEY.sign(digest, pss, utils.Prehashed(SHA256()))
+
+
+class Desk:
+    """A maker of assertions, its clock and its signer."""
+
+    def __init__(self) -> None:
+        self.clock = MovableClock()
+        self.signer = Signer()
+        self.assertions = ClientAssertions(self.signer, self.clock)
+
+    def make(
+        self, client: str = CLIENT, endpoint: str = ENDPOINT, version: CertificateVersion = FIRST
+    ) -> str:
+        """Make an assertion."""
+        return self.assertions.make(client, endpoint, version)
+
+
+def part(token: str, index: int) -> dict[str, object]:
+    """Decode the header (0) or the claims (1), by another way than the module under test."""
+    text = token.split(".")[index]
+    decoded = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def jti(token: str) -> object:
+    """Answer the id of an assertion."""
+    return part(token, 1)["jti"]
+
+
+def test_header_and_claims() -> None:
+    """Exactly what Entra asks for (RFC 7523, section 3; RFC 7515, section 4.1.8), and nothing else."""
+    token = Desk().make()
+    assert part(token, 0) == {"alg": "PS256", "typ": "JWT", "x5t#S256": FIRST.thumbprint}
+    claims = part(token, 1)
+    assert len(str(claims.pop("jti"))) == 36
+    now = int(START.timestamp())
+    assert claims == {
+        "aud": ENDPOINT,
+        "iss": CLIENT,
+        "sub": CLIENT,
+        "iat": now,
+        "nbf": now - 120,
+        "exp": now + 480,
+    }
+    assert "=" not in token
+
+
+def test_the_signature_is_good() -> None:
+    """PyJWT, which had no part in it, verifies it with the public key."""
+    options: jwt.types.Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+    decoded = jwt.decode(
+        Desk().make(),
+        KEY.public_key(),
+        algorithms=["PS256"],
+        audience=ENDPOINT,
+        issuer=CLIENT,
+        options=options,
+    )
+    assert decoded["sub"] == CLIENT
+
+
+def test_an_assertion_is_reused_while_it_is_fresh() -> None:
+    """A warm sign-in does not ask the vault, and an assertion has at least 3 minutes to live whenever it is used."""
+    desk = Desk()
+    first = desk.make()
+    desk.clock.move(minutes=5, microseconds=-1)
+    assert desk.make() == first
+    assert desk.signer.versions == ["v1"]
+    expires = datetime.fromtimestamp(int(str(part(first, 1)["exp"])), UTC)
+    assert expires - desk.clock.now >= timedelta(minutes=3)
+    desk.clock.move(microseconds=1)
+    second = desk.make()
+    assert second != first
+    assert desk.signer.versions == ["v1", "v1"]
+    assert desk.make() == second
+
+
+def test_a_clock_that_was_set_back_makes_a_new_one() -> None:
+    """By the new time the kept one may have expired long ago, or lie in the future."""
+    desk = Desk()
+    desk.make()
+    desk.clock.move(seconds=-1)
+    desk.make()
+    assert len(desk.signer.versions) == 2
+    assert part(desk.make(), 1)["iat"] == int(START.timestamp()) - 1
+
+
+def test_an_assertion_is_for_one_certificate_application_and_endpoint() -> None:
+    """After a change of any of them the kept one is not used."""
+    desk = Desk()
+    first = desk.make()
+    other_version = desk.make(version=SECOND)
+    assert desk.signer.versions == ["v1", "v2"]
+    assert part(other_version, 0)["x5t#S256"] == SECOND.thumbprint
+    other_endpoint = desk.make(endpoint=f"{ENDPOINT}/elsewhere")
+    assert part(other_endpoint, 1)["aud"] == f"{ENDPOINT}/elsewhere"
+    other_client = desk.make(client="another application")
+    assert part(other_client, 1)["iss"] == part(other_client, 1)["sub"] == "another application"
+    again = desk.make()
+    assert part(again, 1)["aud"] == ENDPOINT
+    assert len({jti(token) for token in (first, other_version, other_endpoint, other_client, again)}) == 5
+
+
+def test_what_microsoft_refused_is_forgotten() -> None:
+    """The second try of a sign-in brings another assertion than the first."""
+    desk = Desk()
+    first = desk.make()
+    desk.assertions.forget()
+    assert desk.make() != first
+    assert len(desk.signer.versions) == 2
+
+
+def test_every_assertion_has_an_id_of_its_own() -> None:
+    """A provider may refuse an id that it has seen (RFC 7523, section 3, 7)."""
+    desk = Desk()
+    seen = set()
+    for _ in range(20):
+        seen.add(jti(desk.make()))
+        desk.assertions.forget()
+    assert len(seen) == 20
+
+
+def test_many_at_once_cost_one_signature() -> None:
+    """When a hospital signs in at seven, the vault signs once."""
+    desk = Desk()
+    together = threading.Barrier(20)
+
+    def ask(_: int) -> str:
+        together.wait(10)
+        return desk.make()
+
+    with ThreadPoolExecutor(20) as pool:
+        tokens = set(pool.map(ask, range(20)))
+    assert len(tokens) == 1
+    assert desk.signer.versions == ["v1"]
+
+
+def test_a_vault_that_fails_is_asked_again() -> None:
+    """A failure is passed on, is not kept, and keeps nobody waiting."""
+    desk = Desk()
+    desk.signer.failing = True
+    with pytest.raises(UpstreamUnavailable):
+        desk.make()
+    desk.signer.failing = False
+    assert jti(desk.make())
+
+
+def test_a_vault_that_fails_does_not_spoil_what_is_fresh() -> None:
+    """A fresh assertion is used while the vault is away."""
+    desk = Desk()
+    first = desk.make()
+    desk.signer.failing = True
+    assert desk.make() == first
+
+
+def test_a_thumbprint_is_the_hash_of_the_certificate() -> None:
+    """SHA-256 of the DER, base64url without padding; the expected text is of FIPS 180-4's sample "abc"."""
+    assert thumbprint(b"abc") == "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
+    digest = base64.urlsafe_b64decode(thumbprint(b"any certificate") + "=")
+    assert digest == hashlib.sha256(b"any certificate").digest()
+
+
+def test_no_certificate_yet() -> None:
+    """Until a version is used, there is nothing to sign with, and the error says what is missing."""
+    with pytest.raises(NotConfigured) as caught:
+        read_current(MemoryStore())
+    assert caught.value.what == "certificate"
+
+
+def test_the_version_in_use_is_ours_to_say() -> None:
+    """What `use_version` wrote last is what signs."""
+    store = MemoryStore()
+    use_version(store, FIRST)
+    assert read_current(store) == FIRST
+    use_version(store, SECOND)
+    assert read_current(store) == SECOND
+    use_version(store, FIRST)
+    assert read_current(store) == FIRST
+
+
+@pytest.mark.parametrize("before", [[], [FIRST]], ids=["the first", "a later one"])
+def test_of_two_that_switch_at_once_one_loses(before: list[CertificateVersion]) -> None:
+    """Two timers at the same moment cannot both believe that theirs is in use."""
+    store = SpyStore()
+    for version in before:
+        use_version(store, version)
+    store.before_write(1, lambda: use_version(store, SECOND))
+    with pytest.raises(Conflict):
+        use_version(store, replace(FIRST, version="v3"))
+    assert read_current(store) == SECOND
+
+
+def test_a_row_that_makes_no_sense_is_an_error_of_ours() -> None:
+    """A certificate without its end is not taken for one that lasts for ever."""
+    store = MemoryStore()
+    values = {"version": "v1", "thumbprint": "x", "not_after": "2028-03-01"}
+    store.insert(Table.SETTINGS, Row("settings", "certificate", values))
+    with pytest.raises(TypeError):
+        read_current(store)
+
+
+def test_names_that_others_rely_on() -> None:
+    """The name of the certificate, and the six refusals after which the credential is read anew."""
+    assert CERTIFICATE_NAME == "sos-entra"
+    assert frozenset({700027, 700024, 1000502, 7000214, 7000274, 7000277}) == CREDENTIAL_ERRORS
