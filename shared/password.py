@@ -53,13 +53,17 @@ MAX_CHARACTERS = 256
 MIN_EFFECTIVE_LENGTH = 8
 """A password without its predictable parts is as long as the shortest that the same section allows at all."""
 
-EVALUATION_PLACES = 3
-"""One evaluates, two wait. More would take the worker's few threads from those who sign in with Microsoft."""
+EVALUATION_PLACES = 2
+"""One evaluates, one waits; more would take the worker's few threads from those who sign in with Microsoft. Browsers that
+have signed in before have as many again for themselves: a crowd of strangers must not keep the Owner out."""
 
 LONGEST_WAIT = timedelta(seconds=5)
 """For the turn to evaluate, and what a person who finds no place is told to wait."""
 
-_PLACES = BoundedSemaphore(EVALUATION_PLACES)
+_PLACES = {
+    "stranger": BoundedSemaphore(EVALUATION_PLACES),
+    "known_browser": BoundedSemaphore(EVALUATION_PLACES),
+}
 _TURN = Lock()
 """One evaluation at a time in a process. An instance of 512 MB has no room for many times 64 MiB. And it must
 be one: OpenSSL runs the lanes on one pool of threads for the process, and two evaluations that each hold a
@@ -99,7 +103,7 @@ class Verification:
 def hash_password(password: Secret, pepper: Secret, parameters: Parameters = PARAMETERS) -> str:
     """Answer the PHC string to store.
 
-    Raises WeakPassword when it is too long ever to be verified, TooManyAttempts when others are waiting.
+    Raises WeakPassword when it is too long ever to be verified, TooManyAttempts when the turn does not come.
     """
     if len(password.reveal()) > MAX_CHARACTERS:
         raise WeakPassword((TOO_LONG,))
@@ -121,7 +125,7 @@ def verify_password(
     """Verify with exactly one evaluation, also without an account (None) or with an unusable stored string.
 
     It costs what the current parameters cost, or the stored ones until the next right password replaces them.
-    Raises TooManyAttempts, without a verdict, when others are waiting already.
+    The caller holds an `evaluation_place`. Raises TooManyAttempts, without a verdict, when the turn does not come.
     """
     stored = _parameters_of(phc or "")
     if phc is None or stored is None or len(password.reveal()) > MAX_CHARACTERS:
@@ -185,16 +189,26 @@ def _unmatchable(parameters: Parameters) -> str:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    """Wait for the turn to evaluate. Raises TooManyAttempts at once when all places are taken."""
-    if not _PLACES.acquire(blocking=False):
+def evaluation_place(*, known_browser: bool) -> Iterator[None]:
+    """Take one of the few places before an attempt is charged. Raises TooManyAttempts at once when they are taken.
+
+    Before, because an attempt that finds no place has told nothing, and must not count as a guess.
+    """
+    places = _PLACES["known_browser" if known_browser else "stranger"]
+    if not places.acquire(blocking=False):
         raise TooManyAttempts(LONGEST_WAIT)
     try:
-        if not _TURN.acquire(timeout=LONGEST_WAIT.total_seconds()):
-            raise TooManyAttempts(LONGEST_WAIT)
-        try:
-            yield
-        finally:
-            _TURN.release()
+        yield
     finally:
-        _PLACES.release()
+        places.release()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait for the turn to evaluate. Raises TooManyAttempts when it does not come."""
+    if not _TURN.acquire(timeout=LONGEST_WAIT.total_seconds()):
+        raise TooManyAttempts(LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        _TURN.release()

@@ -1,6 +1,6 @@
 """The password door: who signs in here, and what it costs to guess.
 
-Every attempt goes the same way: a place at the throttle, then exactly one Argon2id verification, then one answer. A wrong
+Every attempt goes the same way: a charge at the throttle, then exactly one Argon2id verification, then one answer. A wrong
 password, an unknown account, a deactivated one and one that must use Microsoft cannot be told apart, by text or by time.
 """
 
@@ -10,7 +10,7 @@ from shared import accounts, device, limits, session, throttle
 from shared.access import AuthenticationMethod, Level, refusal
 from shared.audit import Event
 from shared.errors import BadRequest, SignInError, WrongCredentials
-from shared.password import hash_password, verify_password
+from shared.password import evaluation_place, hash_password, verify_password
 from shared.ports import Secret
 from shared.services import Services
 from shared.session import Session, SignedIn
@@ -47,31 +47,16 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     except BadRequest:
         raise WrongCredentials from None  # no account can have such a name
     known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
-    attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
-    reservation = throttle.reserve(store, attempt, now)
-
-    account = accounts.account_by_user_name(store, user_name)
-    stored = account.password_hash.reveal() if account else ""
-    verification = verify_password(typed.password, stored or None, pepper.password)
-    reason = "unknown_account"
-    if account is not None:
-        method, level = AuthenticationMethod.PASSWORD, account.level
-        refused = refusal(method, level, sso_active=sso_active, allow_login=account.allow_login)
-        reason = refused if verification.matches else "wrong_password"
+    with evaluation_place(known_browser=known is not None):
+        attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
+        reservation = throttle.reserve(store, attempt, now)
+        account = accounts.account_by_user_name(store, user_name)
+        stored = account.password_hash.reveal() if account else ""
+        verification = verify_password(typed.password, stored or None, pepper.password)
+    if reason := _reason(account, sso_active=sso_active, right_password=verification.matches):
+        _record_refusal(services, account, reason, reference)
     if account is None or reason:
-        services.audit.record(
-            Event(
-                "signin.refused",
-                now,
-                reference,
-                account.id if account else "",
-                AuthenticationMethod.PASSWORD,
-                reason,
-                warning=account is not None and account.level is Level.OWNER,
-            )
-        )
         raise WrongCredentials
-
     throttle.settle(store, reservation)
     if verification.rehash_needed:
         account = _rehash(services, account, typed.password)
@@ -90,6 +75,31 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
         )
     )
     return Admitted(made, device.issue(user_name, pepper.device_key, now))
+
+
+def _reason(account: accounts.Account | None, *, sso_active: bool, right_password: bool) -> str:
+    """Say why it is a no, for the log alone; empty for a yes."""
+    if account is None:
+        return "unknown_account"
+    if not right_password:
+        return "wrong_password"
+    method = AuthenticationMethod.PASSWORD
+    return refusal(method, account.level, sso_active=sso_active, allow_login=account.allow_login)
+
+
+def _record_refusal(
+    services: Services, account: accounts.Account | None, reason: str, reference: str
+) -> None:
+    event = Event(
+        "signin.refused",
+        services.clock(),
+        reference,
+        account.id if account else "",
+        AuthenticationMethod.PASSWORD,
+        reason,
+        warning=account is not None and account.level is Level.OWNER,
+    )
+    services.audit.record(event)
 
 
 def _rehash(services: Services, account: accounts.Account, password: Secret) -> accounts.Account:

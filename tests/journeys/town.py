@@ -94,7 +94,7 @@ class Town:
         front_channel = f"{self.address}/logout/microsoft"
         registered = {"redirect_uris": [self.redirect_uri], "front_channel_logout_url": front_channel}
         self.application = self.control("PUT", "application", registered)
-        with self._as_the_app():
+        with self.as_the_app():
             playground.seed(self.services, self.application, sso_active=sso_active)
         store = self.services.store
         settings.save_settings(store, replace(settings.read_settings(store), admin_role=ADMIN_ROLE))
@@ -115,7 +115,7 @@ class Town:
         return Services(config, clock, store, vault, Entra(config, self._session, clock))
 
     @contextmanager
-    def _as_the_app(self) -> Iterator[None]:
+    def as_the_app(self) -> Iterator[None]:
         """Let the SDKs in this process find the managed identity; MSAL reads the environment at each request."""
         with pytest.MonkeyPatch.context() as patch:
             for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
@@ -240,6 +240,10 @@ class Town:
         for row in self.rows(table):
             client.delete_entity(row)
 
+    def empty_throttle(self) -> None:
+        """Let nobody wait at the password door."""
+        self.empty(Table.THROTTLE)
+
     def forget_owner(self) -> None:
         """Make the town one that has no Owner yet."""
         row = self.services.store.get(Table.ACCOUNTS, "account", accounts.OWNER_ID)
@@ -266,7 +270,7 @@ class Town:
         )
         vault = self.laptop.cloud.key_vault_url
         with (
-            self._as_the_app(),
+            self.as_the_app(),
             CertificateClient(vault, self._credential, connection_verify=self.ca_file) as client,
         ):
             client.begin_create_certificate(CERTIFICATE_NAME, policy, _polling_interval=0.1).wait(30)
@@ -321,7 +325,7 @@ class Town:
             "application",
             {"assignment_required": True, "assignment_error_to_callback": False, "consent": "granted"},
         )
-        self.empty(Table.THROTTLE)
+        self.empty_throttle()
         for browser in self._browsers:
             browser.close()
 

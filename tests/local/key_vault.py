@@ -27,11 +27,11 @@ class Vault:
     secrets: SecretClient
     http: requests.Session
 
-    def post(self, path: str, body: str) -> requests.Response:
+    def request(self, method: str, path: str, body: str = "") -> requests.Response:
         """Make a raw request: what the SDK would not send, or would at once follow up with polls."""
         token = self.credential.get_token("https://vault.azure.net/.default").token
         headers = {"Authorization": f"Bearer {token}"}
-        return self.http.post(self.url + path, data=body, headers=headers, timeout=10)
+        return self.http.request(method, self.url + path, data=body, headers=headers, timeout=10)
 
 
 def connect(cloud: Addresses, http: requests.Session) -> Vault:
@@ -61,9 +61,11 @@ def create(vault: Vault, name: str = "sos", **changes: Any) -> KeyVaultCertifica
     return made
 
 
-def begin(vault: Vault, **attributes: int) -> requests.Response:
+def begin(vault: Vault, **attributes: object) -> requests.Response:
     """Begin a certificate and leave it in progress."""
-    return vault.post("/certificates/sos/create", json.dumps({"policy": _POLICY, "attributes": attributes}))
+    return vault.request(
+        "POST", "/certificates/sos/create", json.dumps({"policy": _POLICY, "attributes": attributes})
+    )
 
 
 def policy(**changes: Any) -> CertificatePolicy:  # noqa: ANN401 - the SDK's own keyword arguments

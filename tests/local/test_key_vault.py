@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -175,6 +177,38 @@ def test_a_policy_that_cannot_be_honoured_is_refused(vault: Vault, changes: dict
     assert caught.value.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/certificates/sos/create", {"policy": {"x509_props": {"subject": "CN=SOS", "validity_months": 0}}}),
+        (
+            "/certificates/sos/create",
+            {"policy": {"x509_props": {"subject": "CN=SOS", "validity_months": "1"}}},
+        ),
+        ("/certificates/sos/create", {"policy": {"secret_props": {"contentType": "text/plain"}}}),
+        ("/certificates/sos/create", {"attributes": {"enabled": "yes"}}),
+        ("/secrets/s", {"value": 1}),
+        ("/secrets/s", {"value": "v", "attributes": {"exp": "soon"}}),
+    ],
+)
+def test_a_malformed_value_is_refused(vault: Vault, path: str, body: dict[str, Any]) -> None:
+    """A value of another type or out of its range is a 400, and nothing is made."""
+    policy = {"key_props": {"exportable": False}, "x509_props": {"subject": "CN=SOS"}}
+    if path.startswith("/certificates"):
+        body = body | {"policy": policy | body.get("policy", {})}
+    method = "POST" if path.endswith("/create") else "PUT"
+    answer = vault.request(method, path, json.dumps(body))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "BadParameter"
+    assert vault.request("GET", "/certificates/sos/pending").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["maxresults=0", "maxresults=26", "maxresults=x", "$skiptoken=x"])
+def test_a_malformed_page_request_is_refused(vault: Vault, query: str) -> None:
+    """A page holds 1 to 25 items."""
+    assert vault.request("GET", f"/secrets?{query}").status_code == 400
+
+
 def test_import_is_refused(vault: Vault) -> None:
     """A key that was made elsewhere does not get in."""
     with pytest.raises(HttpResponseError) as caught:
@@ -266,7 +300,7 @@ def test_a_disabled_key_does_not_sign(vault: Vault) -> None:
 def test_a_malformed_signing_request_is_refused(vault: Vault, body: str) -> None:
     """Another algorithm, another length, or no JSON at all is a 400."""
     create(vault)
-    answer = vault.post(f"/keys/sos/{version_of(vault)}/sign", body)
+    answer = vault.request("POST", f"/keys/sos/{version_of(vault)}/sign", body)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "BadParameter"
 

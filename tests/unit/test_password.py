@@ -1,3 +1,4 @@
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -265,12 +266,13 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def test_crowd_is_turned_away_at_once(gate: Gate) -> None:
-    """One evaluates, few wait, and the next is told to come back instead of taking one more thread."""
+    """One evaluates, one waits, and the next is told to come back instead of taking one more thread."""
     outcomes: list[str] = []
 
     def verify() -> None:
         try:
-            verify_password(RIGHT, HASH, PEPPER, CHEAPEST)
+            with door.evaluation_place(known_browser=False):
+                verify_password(RIGHT, HASH, PEPPER, CHEAPEST)
             outcomes.append("verified")
         except TooManyAttempts:
             outcomes.append("turned away")
@@ -286,8 +288,26 @@ def test_crowd_is_turned_away_at_once(gate: Gate) -> None:
     assert gate.most_inside == 1
 
 
+def test_strangers_do_not_take_the_places_of_known_browsers() -> None:
+    """However many strangers guess at once, a browser that has signed in before finds a place (mission, point 5)."""
+    with ExitStack() as crowd:
+        for _ in range(door.EVALUATION_PLACES):
+            crowd.enter_context(door.evaluation_place(known_browser=False))
+        with pytest.raises(TooManyAttempts), door.evaluation_place(known_browser=False):
+            pass
+        with door.evaluation_place(known_browser=True):
+            assert verify_password(RIGHT, HASH, PEPPER, CHEAPEST).matches
+
+
+def test_place_is_left_when_the_attempt_fails() -> None:
+    """An attempt that ends in an error leaves its place to the next."""
+    for _ in range(door.EVALUATION_PLACES + 1):
+        with pytest.raises(ValueError, match="failed"), door.evaluation_place(known_browser=False):
+            raise ValueError("failed")
+
+
 def test_turn_that_does_not_come_is_given_up(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits too long for the turn is told to come back, and leaves the place to the next."""
+    """Who waits too long for the turn is told to come back."""
     monkeypatch.setattr(door, "LONGEST_WAIT", timedelta(0))
     holder = Thread(target=verify_password, args=(RIGHT, HASH, PEPPER, CHEAPEST), daemon=True)
     holder.start()
@@ -300,8 +320,8 @@ def test_turn_that_does_not_come_is_given_up(gate: Gate, monkeypatch: pytest.Mon
     assert verify_password(RIGHT, HASH, PEPPER, CHEAPEST).matches
 
 
-def test_failed_evaluation_leaves_its_place() -> None:
-    """Wrong passwords do not use up the places."""
+def test_failed_evaluation_passes_the_turn_on() -> None:
+    """Wrong passwords do not keep the turn."""
     for _ in range(2 * door.EVALUATION_PLACES):
         assert not verify_password(Secret("wrong"), HASH, PEPPER, CHEAPEST).matches
 
