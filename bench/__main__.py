@@ -3,12 +3,13 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import calls, cold, imports, memory, tokens, warm
 from bench.stage import prepared
-from bench.table import Line, show
+from bench.table import Line, head, row
 from local.children import Child
 
 _PEOPLE = 4
@@ -24,8 +25,8 @@ class _Effort:
     sign_ins: int
 
 
-_FULL = _Effort(import_runs=25, cold_runs=15, warm_rounds=15, sign_ins=10_000)
-_QUICK = _Effort(import_runs=5, cold_runs=3, warm_rounds=3, sign_ins=200)
+_FULL = _Effort(import_runs=25, cold_runs=15, warm_rounds=60, sign_ins=10_000)
+_QUICK = _Effort(import_runs=5, cold_runs=3, warm_rounds=12, sign_ins=200)
 
 
 def main() -> None:
@@ -35,24 +36,26 @@ def main() -> None:
     parser.add_argument("--sign-ins", type=int, help="how many sign-ins the memory is watched over (10000)")
     arguments = parser.parse_args()
     effort = _QUICK if arguments.quick else _FULL
-    print(show(_measure(effort, arguments.sign_ins or effort.sign_ins)))
+    print(head())
+    for lines in _measure(effort, arguments.sign_ins or effort.sign_ins):
+        print("\n".join(row(line) for line in lines), flush=True)
 
 
-def _measure(effort: _Effort, sign_ins: int) -> list[Line]:
+def _measure(effort: _Effort, sign_ins: int) -> Iterator[list[Line]]:
+    """Measure one subject after the other; what is known is shown at once."""
     _say("imports")
-    lines = imports.measure(effort.import_runs)
+    yield imports.measure(effort.import_runs)
     with tempfile.TemporaryDirectory() as directory, prepared(Path(directory), _PEOPLE) as stage:
         _say("process starts")
-        lines += cold.measure(stage, effort.cold_runs)
+        yield cold.measure(stage, effort.cold_runs)
         _say("warm requests")
         with _baseline() as baseline:
-            lines += warm.measure(stage, baseline.announcement(60)["ready"], effort.warm_rounds)
+            yield warm.measure(stage, baseline.announcement(60)["ready"], effort.warm_rounds)
         _say("calls and tokens")
-        lines += calls.measure(stage)
-        lines += tokens.measure(stage, effort.warm_rounds)
+        yield calls.measure(stage)
+        yield tokens.measure(stage, effort.warm_rounds)
         _say(f"memory over {sign_ins} sign-ins")
-        lines += memory.measure(stage, sign_ins, _say)
-    return lines
+        yield memory.measure(stage, sign_ins, _say)
 
 
 def _say(what: str) -> None:

@@ -1,9 +1,9 @@
 """The lines of the report, and how they are printed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 _MICROSECOND, _MILLISECOND = 1e-6, 1e-3
+_WIDTHS = {"what": 54, "figure": 9, "baseline": 37, "ratio": 7, "target": 12, "verdict": 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def show(lines: Sequence[Line]) -> str:
-    """Write the table."""
-    names = [field.name for field in fields(Line)]
-    rows = [names, *([str(getattr(line, name)) for name in names] for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+def head() -> str:
+    """Write the head of the table."""
+    return "\n".join((_row(list(_WIDTHS)), _row(["-" * width for width in _WIDTHS.values()])))
+
+
+def row(line: Line) -> str:
+    """Write one line of the table."""
+    return _row([str(getattr(line, name)) for name in _WIDTHS])
+
+
+def _row(cells: list[str]) -> str:
+    return " | ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS.values(), strict=True)).rstrip()

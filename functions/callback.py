@@ -10,7 +10,7 @@ from functions.current import destination, session_cookie
 from functions.http import Visit, answer, page, redirect, set_cookie, with_query
 from shared.errors import (
     BadRequest,
-    LoginRejected,
+    SignInError,
     StateMismatch,
     TransactionExpired,
     TransactionMissing,
@@ -50,7 +50,7 @@ def _callback(visit: Visit) -> func.HttpResponse:
     used = [set_cookie(transaction.cookie_name(state), "", max_age=0, same_site="None")] if state else []
     try:
         finished = signin.finish(visit.services, received, visit.cookies, visit.reference)
-    except LoginRejected as error:
+    except SignInError as error:
         from functions import failures
 
         failures.record(visit, error)

@@ -27,21 +27,10 @@ def current(visit: Visit) -> Current:
     stays good to its end. An expired one is only as good as its row.
     """
     from shared import session
-    from shared.errors import InvalidSession, UpstreamUnavailable
+    from shared.errors import UpstreamUnavailable
 
     services, now = visit.services, visit.services.clock()
-    token = visit.cookies.get(session.COOKIE_NAME, "")
-    if not token:
-        raise InvalidSession("missing")
-    ring = services.key_ring.get()
-    try:
-        found = session.read_token(token, ring, services.issuer, now, allow_expired=True)
-    except InvalidSession as error:
-        if error.kind != "unknown_key":
-            raise
-        # Signed by an instance that knows a newer ring than ours.
-        ring = services.newer_key_ring(ring)
-        found = session.read_token(token, ring, services.issuer, now, allow_expired=True)
+    found = presented(visit)
     if not found.wants_renewal(now):
         return Current(found, [])
     try:
@@ -52,6 +41,24 @@ def current(visit: Visit) -> Current:
             raise
         return Current(found, [])
     return Current(renewed, [session_cookie(visit, renewed)])
+
+
+def presented(visit: Visit) -> Session:
+    """Read the token that a request brought, be it expired. Raises InvalidSession(kind)."""
+    from shared import session
+    from shared.errors import InvalidSession
+
+    services = visit.services
+    token = visit.cookies.get(session.COOKIE_NAME, "")
+    if not token:
+        raise InvalidSession("missing")
+    ring, now = services.key_ring.get(), services.clock()
+    try:
+        return session.read_token(token, ring, services.issuer, now, allow_expired=True)
+    except InvalidSession as error:
+        if error.kind != "unknown_key":
+            raise
+    return session.read_token(token, services.newer_key_ring(ring), services.issuer, now, allow_expired=True)
 
 
 def session_cookie(visit: Visit, made: Session) -> str:

@@ -43,10 +43,16 @@ def _alive(visit: Visit) -> func.HttpResponse:
 
 def _ready(visit: Visit) -> func.HttpResponse:
     """Say whether a person could sign in now: each part by a word, nothing of what is inside."""
+    from shared.settings import read_settings
+    from shared.vault_secrets import PEPPER_NAME
+
     services = visit.services
     checks = {
-        "store": _state(services.settings.get),
-        "vault": _state(lambda: (services.key_ring.get(), services.pepper.get())),
+        # Asked anew, because what is remembered says nothing about now.
+        "store": _state(lambda: read_settings(services.store)),
+        "vault": _state(
+            lambda: (services.vault.secret(PEPPER_NAME), services.pepper.get(), services.key_ring.get())
+        ),
         "certificate": _state(lambda: _certificate(services)),
     }
     ready = all(state == "ok" for state in checks.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_FORM_BYTES: Final = 64 * 1024
 _MAX_FIELDS: Final = 40
 _FORM_COOKIE: Final = "__Host-sos-form"
-_FORM_COOKIE_LENGTH: Final = 22
+_FORM_COOKIE_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _REFERENCE_LETTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that look alike
 
 
@@ -180,7 +181,7 @@ def form_page(
 ) -> func.HttpResponse:
     """Answer with a page that holds a form of ours."""
     cookie = visit.cookies.get(_FORM_COOKIE, "")
-    if len(cookie) != _FORM_COOKIE_LENGTH or not cookie.replace("-", "").replace("_", "").isalnum():
+    if not _FORM_COOKIE_VALUE.fullmatch(cookie):
         cookie = secrets.token_urlsafe(16)
     return page(
         visit,

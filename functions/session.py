@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import azure.functions as func
 
-from functions.current import current
+from functions.current import current, presented
 from functions.http import Visit, answer, json_answer, page, redirect, respond, set_cookie
 from shared.errors import BadRequest, InvalidSession, NotConfigured, UpstreamUnavailable
 
@@ -79,14 +79,18 @@ def _logout(visit: Visit) -> func.HttpResponse:
     config = services.config
     visit.require_same_origin(config.address, config.app_origin)
     gone = [set_cookie(session.COOKIE_NAME, "", max_age=0)]
-    token = visit.cookies.get(session.COOKIE_NAME, "")
     try:
-        found = session.read_token(
-            token, services.key_ring.get(), services.issuer, services.clock(), allow_expired=True
-        )
+        found = presented(visit)
     except InvalidSession:
         return _signed_out(visit, gone)
-    session.end(services.store, found.id)
+    try:
+        session.end(services.store, found.id)
+    except UpstreamUnavailable as error:
+        # This computer forgets the session all the same; the page says that the server could not.
+        from functions import failures
+
+        failures.record(visit, error)
+        return failures.failure(visit, error, cookies=gone)
     services.audit.record(
         Event("signout", services.clock(), visit.reference, found.account_id, found.method.value)
     )
@@ -123,8 +127,18 @@ def _logout_microsoft(visit: Visit) -> func.HttpResponse:
     for account_id in session.end_provider_session(services.store, sid):
         event = Event("signout", services.clock(), visit.reference, account_id, reason="front_channel")
         services.audit.record(event)
-    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0)]
-    return respond(visit, "", cookies=gone)
+    return respond(visit, "", cookies=_cookie_of(visit, sid))
+
+
+def _cookie_of(visit: Visit, provider_session: str) -> list[str]:
+    """Take the session cookie away, when the browser brought one that came from this session of Microsoft."""
+    from shared import session
+
+    try:
+        mine = presented(visit).id.startswith(f"{session.provider_partition(provider_session)}.")
+    except InvalidSession:
+        mine = False
+    return [set_cookie(session.COOKIE_NAME, "", max_age=0)] if mine else []
 
 
 def _jwks(visit: Visit) -> func.HttpResponse:

@@ -74,20 +74,23 @@ def provision(store: Store, principal: Principal, name: str, now: datetime) -> A
     try:
         return _from_row(store.insert(Table.ACCOUNTS, _to_row(account)))
     except Conflict:
-        # Another instance was first, or a tie to this identity was undone and its pointer is left.
+        # Another instance was first, or the identity has been tied; or a tie was undone, and its pointer is left.
         row = store.get(Table.ACCOUNTS, _ACCOUNT, account.id)
-        if row is None or "same_as" not in row.values:
-            existing = account_by_principal(store, principal)
-            if existing is None:
-                raise
+        if (existing := account_by_principal(store, principal)) is not None:
             return existing
+        if row is None or "same_as" not in row.values:
+            raise
         return _from_row(store.replace(Table.ACCOUNTS, _to_row(replace(account, etag=row.etag))))
 
 
 def create(
     store: Store, user_name: str, name: str, level: Level, password_hash: Secret, now: datetime
 ) -> Account:
-    """Make an account that signs in with a user name. Raises Conflict when the name is taken."""
+    """Make an account that signs in with a user name.
+
+    Raises BadRequest for a name that nobody can have, Conflict when it is taken.
+    """
+    normalise_user_name(user_name)
     account_id = OWNER_ID if level is Level.OWNER else secrets.token_urlsafe(16)
     account = Account(
         account_id,
@@ -98,8 +101,13 @@ def create(
         user_name=user_name,
         password_hash=password_hash,
     )
-    _claim_name(store, account)
-    return _from_row(store.insert(Table.ACCOUNTS, _to_row(account)))
+    row = store.insert(Table.ACCOUNTS, _to_row(account))
+    try:
+        _claim_name(store, account)
+    except Conflict:
+        store.delete(Table.ACCOUNTS, row)
+        raise
+    return _from_row(row)
 
 
 def save(store: Store, account: Account) -> Account:
@@ -125,6 +133,8 @@ def set_owner(
     two requests bring it at the same moment: the later one raises Conflict.
     """
     owner = account_by_id(store, OWNER_ID)
+    if owner is not None and owner.setup_token_hash == setup_token_hash:
+        raise Conflict
     fresh = Account(OWNER_ID, "Owner", Level.OWNER, created_at=now, sessions_from=now)
     changed = replace(
         owner or fresh,

@@ -72,6 +72,7 @@ class AuditLog:
         self._spawn = spawn or _start_thread
         self._waiting: deque[Event] = deque()
         self._lock = threading.Lock()
+        self._writer = threading.Lock()  # held while a batch is written: whoever flushes waits for it
         self._writing = False
 
     def record(self, event: Event) -> None:
@@ -84,12 +85,16 @@ class AuditLog:
             self._waiting.append(event)
             start, self._writing = not self._writing, True
         if start:
-            self._spawn(self._write_until_empty)
+            try:
+                self._spawn(self._write_until_empty)
+            except RuntimeError:  # no thread to be had; the next event asks again
+                self._writing = False
 
     def flush(self) -> None:
         """Write what waits, now; for the end of the process, and for tests."""
-        while batch := self._take():
-            self._write(batch)
+        with self._writer:
+            while batch := self._take():
+                self._write(batch)
 
     def _write_until_empty(self) -> None:
         # A moment's wait gathers the events of a busy second into one request.

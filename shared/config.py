@@ -54,8 +54,7 @@ class Config:
     @property
     def app_origin(self) -> str:
         """The origin (RFC 6454) of the application, or of the Address where no application is set."""
-        parts = urlsplit(self.audience)
-        return f"{parts.scheme}://{parts.netloc}"
+        return _origin(self.audience)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -110,8 +109,7 @@ class _Reader:
         text = self.url(name, hint=hint, default=default)
         if text and len(self.problems) == before and urlsplit(text).path:
             self.problems.append(f"{name} has a path: leave only the scheme and the host.")
-        parts = urlsplit(text) if len(self.problems) == before else None
-        return f"{parts.scheme}://{parts.netloc.lower()}" if parts else text
+        return _origin(text) if len(self.problems) == before else text
 
     def tables(self) -> tuple[str, Secret | None]:
         """Read where the store is: exactly one of the two variables."""
@@ -133,6 +131,14 @@ class _Reader:
         return text
 
 
+def _origin(url: str) -> str:
+    """Spell the origin of a URL as browsers do: lower case, no default port (RFC 6454, section 6.2)."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in {None, {"https": 443, "http": 80}[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
 def _url_problem(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -143,6 +149,6 @@ def _url_problem(text: str) -> str:
         return "is not a URL: write it like https://host.example"
     if parts.scheme == "http" and host not in _LOCAL_HOSTS:
         return "must begin with https:// (http:// is for localhost only)"
-    if parts.username is not None or parts.query or parts.fragment or not text.isprintable():
+    if parts.username is not None or set(text) & set("?#") or not text.isprintable():
         return "must have no user name, query or fragment"
     return ""

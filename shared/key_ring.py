@@ -4,7 +4,6 @@ A key is published before it signs (`signs_from` lies ahead), and stays publishe
 that an application that reads the key set now and then never meets a token it cannot verify.
 """
 
-import base64
 import json
 import secrets
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from shared.base64url import base64url
+from shared.base64url import base64url, from_base64url
 from shared.ports import Secret
 
 SECRET_NAME = "sos-session-keys"  # noqa: S105 - the name of the secret, not the secret
@@ -76,7 +75,7 @@ class KeyRing:
         try:
             found = json.loads(secret.reveal())["keys"]
             keys = tuple(_read_key(entry) for entry in found)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, ArithmeticError, OSError):
             keys = ()
         if not keys:
             # Without a cause: the parser's message could show a part of a key.
@@ -116,7 +115,7 @@ class KeyRing:
 
 
 def _read_key(entry: Mapping[str, object]) -> RingKey:
-    scalar = int.from_bytes(base64.urlsafe_b64decode(f"{entry['d']}="), "big")
+    scalar = int.from_bytes(from_base64url(str(entry["d"])), "big")
     private_key = ec.derive_private_key(scalar, ec.SECP256R1())
     signs_from = datetime.fromtimestamp(int(str(entry["signs_from"])), UTC)
     key_id = str(entry["kid"])

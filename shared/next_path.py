@@ -2,7 +2,7 @@
 
 import re
 import string
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MAX_LENGTH = 1024
 """Characters, once percent-encoded; with this much the sealed transaction still fits a cookie."""
@@ -20,7 +20,8 @@ def local_path(text: str) -> str:
     if not text.isprintable() or not _LOCAL_PATH.fullmatch(text):
         return ""
     encoded = quote(text, safe=string.punctuation)
-    path = re.split(r"[?#]", encoded, maxsplit=1)[0]
+    # Browsers read %2e as a dot, and the host decodes a path before it looks for the door.
+    path = unquote(re.split(r"[?#]", encoded, maxsplit=1)[0])
     if len(encoded) > MAX_LENGTH or _DOT_SEGMENT.search(path) or _DOORS.fullmatch(path):
         return ""
     return encoded

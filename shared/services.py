@@ -64,13 +64,16 @@ class Services:
         return Issuer(self.config.address, self.config.audience)
 
     def newer_key_ring(self, seen: KeyRing) -> KeyRing:
-        """Read the key ring again, for a token that names a key we do not know; at most once a minute."""
+        """Read the key ring again, for a key that we do not know; at most once a minute.
+
+        Another instance may have signed or sealed with a newer ring than ours.
+        """
         now = self.clock()
         with self._lock:
-            asked_at, self._newer_ring_asked_at = self._newer_ring_asked_at, now
+            asked_at = self._newer_ring_asked_at
             if asked_at is not None and timedelta(0) <= now - asked_at < _RING_COOL_DOWN:
-                self._newer_ring_asked_at = asked_at
                 return seen
+            self._newer_ring_asked_at = now
         return self.key_ring.refresh()
 
     def signing_keys(self, application: Application) -> SigningKeys:

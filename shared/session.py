@@ -22,7 +22,6 @@ from shared.ports import Row, Store, Table, Value
 COOKIE_NAME: Final = "__Host-sos-session"
 TOKEN_TYPE: Final = "session+jwt"  # noqa: S105 - RFC 8725, section 3.11: an explicit type
 TOKEN_LIFETIME: Final = timedelta(minutes=10)
-RENEW_AFTER: Final = TOKEN_LIFETIME / 2
 IDLE_LIMIT: Final = timedelta(hours=1)
 ABSOLUTE_LIMIT: Final = timedelta(hours=12)
 OWNER_PASSWORD_LIMIT: Final = timedelta(hours=1)
@@ -45,8 +44,8 @@ class Session:
     expires_at: datetime
 
     def wants_renewal(self, now: datetime) -> bool:
-        """Tell whether the token is past half its life."""
-        return now - self.issued_at >= RENEW_AFTER
+        """Tell whether the token is past half its life, which is short near the end of the session."""
+        return now - self.issued_at >= (self.expires_at - self.issued_at) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,8 @@ def new_key() -> str:
 def create(store: Store, signed_in: SignedIn, now: datetime) -> Session:
     """Write the row of a new session: one insert. Raises Conflict when this key has made a session before."""
     account = signed_in.account
-    partition = provider_partition(signed_in.provider_session or signed_in.key)
+    sid = signed_in.provider_session
+    partition = provider_partition(sid) if sid else _partition("own", signed_in.key)
     raised = signed_in.level is not account.level
     values: dict[str, Value] = {
         "account": account.id,
@@ -145,7 +145,12 @@ def absolute_limit(method: AuthenticationMethod, level: Level) -> timedelta:
 
 def provider_partition(provider_session: str) -> str:
     """Name the partition of the sessions that share one session of Microsoft (22 characters, base64url)."""
-    return base64url(hashlib.sha256(provider_session.encode()).digest()[:16])
+    return _partition("provider", provider_session)
+
+
+def _partition(kind: str, name: str) -> str:
+    # The kinds are kept apart, so that no `sid` that somebody makes up names a session that Microsoft did not start.
+    return base64url(hashlib.sha256(f"{kind} {name}".encode()).digest()[:16])
 
 
 def write_token(session: Session, ring: KeyRing, issuer: Issuer, now: datetime) -> str:

@@ -18,10 +18,12 @@ from shared.errors import (
     AccessDenied,
     AuthorizationDenied,
     Conflict,
+    LoginRejected,
     StateMismatch,
     TransactionExpired,
     TransactionMissing,
     TransactionReplayed,
+    UpstreamUnavailable,
 )
 from shared.id_token import Expectation, VerifiedClaims, validate_id_token
 from shared.key_ring import KEY_ID_LENGTH
@@ -89,7 +91,7 @@ def finish(
         raise _denied(answer)
     raw_token = _redeem(services, login, answer, reference)
     claims = _validate(services, login, raw_token)
-    signed_in = _admit(services, login, claims)
+    signed_in = _admit(services, login, claims, now)
     try:
         made = session.create(services.store, signed_in, now)
     except Conflict:
@@ -120,8 +122,11 @@ def _open_transaction(
     if not state:
         raise StateMismatch
     name = transaction.cookie_name(state)
-    keys = services.key_ring.get().sealing_keys
-    login = transaction.open_sealed(cookies.get(name, ""), name, keys, KEY_ID_LENGTH)
+    cookie = cookies.get(name, "")
+    ring = services.key_ring.get()
+    if cookie and ring.find(cookie[:KEY_ID_LENGTH]) is None:
+        ring = services.newer_key_ring(ring)
+    login = transaction.open_sealed(cookie, name, ring.sealing_keys, KEY_ID_LENGTH)
     if login is None:
         raise TransactionMissing
     if not hmac.compare_digest(login.request.state.encode(), state.encode()):
@@ -139,10 +144,15 @@ def _check_issuer(services: Services, login: LoginTransaction, answer: Mapping[s
         raise StateMismatch
 
 
-def _denied(answer: Mapping[str, str]) -> AuthorizationDenied:
+def _denied(answer: Mapping[str, str]) -> LoginRejected | UpstreamUnavailable:
     # Only the numbers are taken from the text: they choose a help page. What happens goes by `error` alone.
     numbers = tuple(int(number) for number in _AADSTS.findall(answer.get("error_description", "")[:2000]))
     error = answer["error"] if re.fullmatch(r"[a-z_]{1,60}", answer["error"]) else "unknown"
+    if error in {
+        "server_error",
+        "temporarily_unavailable",
+    }:  # RFC 6749, section 4.1.2.1: theirs, not the person's
+        return UpstreamUnavailable("microsoft", error)
     return AuthorizationDenied(error, numbers)
 
 
@@ -190,14 +200,14 @@ def _validate(services: Services, login: LoginTransaction, raw_token: str) -> Ve
     )
 
 
-def _admit(services: Services, login: LoginTransaction, claims: VerifiedClaims) -> SignedIn:
-    """Find or make the account, and ask `access`."""
+def _admit(services: Services, login: LoginTransaction, claims: VerifiedClaims, now: datetime) -> SignedIn:
+    """Find or make the account, and ask `access`. An account made here is not younger than its first session."""
     settings = services.settings.get()
     account = accounts.account_by_principal(services.store, claims.principal)
     if account is None:
         if not settings.sso_active:
             raise AccessDenied("sso_not_active")
-        account = accounts.provision(services.store, claims.principal, claims.name, services.clock())
+        account = accounts.provision(services.store, claims.principal, claims.name, now)
     level = level_with_roles(account.level, claims.roles, settings.admin_role)
     method = AuthenticationMethod.MICROSOFT
     if reason := refusal(method, level, sso_active=settings.sso_active, allow_login=account.allow_login):

@@ -4,7 +4,6 @@ It lives in a cookie named after the state, so that tabs do not collide. Sealing
 bound in as associated data, so a sealed transaction is worth nothing under another name.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -15,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.base64url import base64url
+from shared.base64url import base64url, from_base64url
 from shared.ports import Application, AuthorizationRequest, Secret
 
 LIFETIME = timedelta(minutes=10)
@@ -85,8 +84,7 @@ def open_sealed(
     if key is None or len(cookie) > _MAX_SEALED:
         return None
     try:
-        text = cookie[key_id_length:]
-        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        sealed = from_base64url(cookie[key_id_length:])
         plain = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
     except (ValueError, InvalidTag):
         return None

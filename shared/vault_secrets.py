@@ -6,7 +6,7 @@ who makes it; the others ask people to try again in a moment. A maker that died 
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives import hashes
@@ -27,9 +27,9 @@ class Pepper:
     """The keyed part of password hashes, and keys derived from it (RFC 5869) that may live as long as it does."""
 
     password: Secret
-    throttle_key: bytes
-    device_key: bytes
-    form_key: bytes
+    throttle_key: bytes = field(repr=False)
+    device_key: bytes = field(repr=False)
+    form_key: bytes = field(repr=False)
 
 
 def load_key_ring(store: Store, vault: Vault, clock: Clock) -> KeyRing:

@@ -165,7 +165,9 @@ class Browser:
             self._balanced(url),
             data=data,
             content=content,
-            headers={name: value.encode("latin-1") for name, value in (extra | (headers or {})).items()},
+            headers=[
+                (name.encode(), value.encode("latin-1")) for name, value in (extra | (headers or {})).items()
+            ],
             follow_redirects=False,
         )
         if _origin(url) not in self.refused:

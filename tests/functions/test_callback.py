@@ -8,11 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt import decode_complete, encode
 
-from shared import accounts, certificate, settings
+from shared import accounts, certificate, settings, transaction
 from shared.access import Level
 from shared.certificate import CREDENTIAL_ERRORS, CertificateVersion
 from shared.errors import AuthorizationDenied
-from shared.ports import Table
+from shared.ports import Store, Table
 from shared.principal import Principal
 from shared.session import COOKIE_NAME
 from shared.transaction import COOKIE_PREFIX
@@ -227,6 +227,28 @@ def test_a_rename_at_microsoft_is_followed(house: House) -> None:
     assert account.name == "Head Nurse"
 
 
+def test_a_rename_that_loses_a_race_does_not_fail_the_sign_in(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody changed the account at the same moment: the session has the new name, the account follows next time."""
+    house.sign_in_with_microsoft()
+    house.another_browser()
+    house.identity.name = "Head Nurse"
+    save = accounts.save
+
+    def overtaken(store: Store, account: accounts.Account) -> accounts.Account:
+        save(store, replace(account, name="Another Name"))
+        return save(store, account)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts, "save", overtaken)
+        assert house.sign_in_with_microsoft().location == "/"
+    assert house.get("/session").json["name"] == "Head Nurse"
+    account = accounts.account_by_id(house.store, NURSE.account_id)
+    assert account is not None
+    assert account.name == "Another Name"
+
+
 def test_two_people_are_two_accounts(house: House) -> None:
     """One object id in each tenant is another person: tid and oid together say who it is."""
     house.sign_in_with_microsoft()
@@ -371,6 +393,18 @@ def test_a_changed_transaction_does_not_open(house: House, change: Callable[[str
     ((name, sealed),) = house.cookies.items()
     house.cookies[name] = change(sealed)
     assert house.finish_at_microsoft(state).location == "/login?again=1"
+    assert house.identity.redeemed == []
+
+
+def test_a_transaction_is_compared_with_the_state_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should two states ever share the name of a cookie, the state sealed inside still decides."""
+    monkeypatch.setattr(transaction, "cookie_name", lambda _: f"{COOKIE_PREFIX}one-name-for-all")
+    house.start_at_microsoft()
+    answer = house.finish_at_microsoft("sAAAAAAAAAAAAAAAAAAAAAA")
+    assert answer.location == "/login?again=1"
+    assert last_event(house)["reason"] == "state_mismatch"
     assert house.identity.redeemed == []
 
 

@@ -271,6 +271,7 @@ def test_a_form_that_cannot_be_read_is_refused(
         answer = house.call("POST", path, headers=headers, body=body)
         assert answer.status == status
         assert answer.reference
+    assert house.events() == []
 
 
 def test_a_form_may_be_as_large_as_it_may_be(house: House) -> None:

@@ -251,9 +251,17 @@ def test_a_broken_session_cookie_is_no_session(house: House, cookie: str) -> Non
     assert house.get("/").location == "/login"
 
 
-def test_a_token_of_another_address_is_no_session(house: House) -> None:
-    """A token of a system that shares the key ring but not the Address opens nothing here."""
-    other = House(SOS_ADDRESS="https://other.clinic.example")
+@pytest.mark.parametrize(
+    "settings_of_the_other",
+    [
+        {"SOS_ADDRESS": "https://other.clinic.example", "SOS_APP_URL": ADDRESS},
+        {"SOS_APP_URL": "https://other.clinic.example"},
+    ],
+    ids=["another issuer", "another audience"],
+)
+def test_a_token_of_another_system_is_no_session(house: House, settings_of_the_other: dict[str, str]) -> None:
+    """A token of a system that shares the key ring, but has another Address or another application, opens nothing."""
+    other = House(**settings_of_the_other)
     other.store, other.vault = house.store, house.vault
     other.move_to(other.instance())
     other.sign_in_with_microsoft()

@@ -141,9 +141,8 @@ def test_a_known_browser_is_throttled_too(town: Town) -> None:
 
 def test_guessing_never_touches_microsoft_sign_ins(town: Town) -> None:
     """While the password door waits, everyone still gets in with Microsoft, from the same address."""
-    for _ in range(6):
-        page = town.sign_in_password(town.browser(), NURSE.username, "a-wrong-guess")
-    assert page.status == 429
+    guesses = [town.sign_in_password(town.browser(), NURSE.username, "a-wrong-guess") for _ in range(6)]
+    assert guesses[-1].status == 429
     assert town.sign_in_microsoft(town.browser()).title == "You are signed in"
 
 

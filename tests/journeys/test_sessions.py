@@ -145,7 +145,7 @@ def test_a_forged_token_is_refused(town: Town) -> None:
     segments = token.split(".")
     body = base64.urlsafe_b64encode(json.dumps(raised).encode()).rstrip(b"=").decode()
     forged = [
-        jwt.encode(raised, None, algorithm="none", headers=header | {"alg": "none"}),
+        jwt.encode(raised, "", algorithm="none", headers=header | {"alg": "none"}),
         jwt.encode(raised, ec.generate_private_key(ec.SECP256R1()), algorithm="ES256", headers=header),
         _with_shared_secret(header | {"alg": "HS256"}, raised, public),
         f"{segments[0]}.{body}.{segments[2]}",

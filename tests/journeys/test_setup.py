@@ -1,14 +1,20 @@
 """First run and recovery: the engineer makes a link, the Owner chooses a password with it, once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
+from azure.identity import ManagedIdentityCredential
+from azure.keyvault.secrets import SecretClient
 
+from local.laptop import Laptop, Worker
 from local.playground import OWNER
 from shared import accounts, setup
 from shared.ports import Secret
 from tests.client import Browser, Page
-from tests.journeys.town import Town, events
+from tests.journeys.town import Town, events, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -20,18 +26,13 @@ DEAD = "This link does not work"
 def _link(town: Town) -> str:
     """Ask the engineer's command for a link."""
     made = town.ops("setup-link")
-    assert (made.returncode, made.stderr) == (0, "")
+    assert made.returncode == 0
     return made.stdout.strip()
 
 
 def _choose(browser: Browser, link: str, password: str) -> Page:
     page = browser.open(link)
     return browser.submit(page, username=OWNER.username, password=password, password_again=password)
-
-
-def _restore_owner(town: Town) -> None:
-    """Give the Owner of the town the password back that everybody knows."""
-    assert _choose(town.browser(), _link(town), OWNER.password).title == "Your password is saved"
 
 
 def test_the_first_run_makes_the_owner(young_town: Town) -> None:
@@ -45,7 +46,7 @@ def test_the_first_run_makes_the_owner(young_town: Town) -> None:
     assert (page.status, page.title) == (200, "Create the Owner account")
     weak = browser.submit(page, username=OWNER.username, password="owner", password_again="owner")
     assert weak.status == 422
-    assert "needs at least 15" in weak.text or "at least 15 characters" in weak.text
+    assert "The password has fewer than 15 characters" in weak.text
     assert weak.forms[0].fields["username"] == OWNER.username
     assert weak.forms[0].fields["password"] == ""
     different = browser.submit(weak, username=OWNER.username, password=GOOD, password_again=BETTER)
@@ -58,7 +59,6 @@ def test_the_first_run_makes_the_owner(young_town: Town) -> None:
     assert town.session_of(browser)["level"] == "owner"
     assert (browser.open(link).status, browser.open(link).title) == (403, DEAD)
     assert events(town.lines(), "owner.password_set")
-    _restore_owner(town)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,16 @@ def test_recovery_ends_every_session_of_the_owner(young_town: Town) -> None:
     assert town.enter(town.browser(), OWNER).status == 403
     assert town.sign_in_password(town.browser(), OWNER.username, BETTER).status == 303
     assert town.sign_in_password(town.browser(), "somebody-else", BETTER).status == 403
-    _restore_owner(town)
 
 
 def test_recovery_ends_the_wait_of_the_owner(young_town: Town) -> None:
     """Whoever was guessing does not keep the Owner waiting at the new password."""
     town = young_town
-    for _ in range(6):
-        refused = town.sign_in_password(town.browser(), OWNER.username, "a-guess-that-is-wrong")
-    assert refused.status == 429
-    _restore_owner(town)
-    assert town.enter(town.browser(), OWNER).status == 303
+    for _ in range(5):
+        town.sign_in_password(town.browser(), OWNER.username, "a-guess-that-is-wrong")
+    assert town.enter(town.browser(), OWNER).status == 429
+    assert _choose(town.browser(), _link(town), GOOD).title == "Your password is saved"
+    assert town.sign_in_password(town.browser(), OWNER.username, GOOD).status == 303
 
 
 def test_a_newer_link_ends_an_older_one(young_town: Town) -> None:
@@ -152,4 +151,50 @@ def test_the_link_cannot_take_the_name_of_another_account(young_town: Town) -> N
     answer = browser.submit(page, username="user", password=GOOD, password_again=GOOD)
     assert answer.title != "Your password is saved"
     assert accounts.account_by_id(town.services.store, accounts.OWNER_ID) is None
-    _restore_owner(town)
+
+
+def test_an_installation_from_nothing(tmp_path: Path) -> None:
+    """Three instances that start at once on an empty cloud agree on their secrets; then all is set up as the guide says."""
+    with Laptop(tmp_path) as laptop:
+        town = Town(laptop, empty=True)
+        try:
+            _install(town)
+        finally:
+            town.close()
+
+
+def _ready(town: Town, worker: Worker) -> bool:
+    return town.browser(worker).get(f"{town.address}/readyz").response.json()["vault"] == "ok"
+
+
+def _install(town: Town) -> None:
+    workers = [town.start_worker() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        first = list(pool.map(lambda w: town.browser(w).get(f"{town.address}/signin").status, workers))
+    assert set(first) <= {200, 503}
+    assert 200 in first
+    for worker in workers:  # who was told to try again gets its page in a moment
+        wait_for(partial(_ready, town, worker), 15)
+    names = ("sos-session-keys", "sos-pepper")
+    with (
+        town.as_the_app(),
+        ManagedIdentityCredential() as credential,
+        SecretClient(town.laptop.cloud.key_vault_url, credential, connection_verify=town.ca_file) as vault,
+    ):
+        assert [len(list(vault.list_properties_of_secret_versions(name))) for name in names] == [1, 1]
+    key_sets = [town.browser(w).get(f"{town.address}/.well-known/jwks.json").text for w in workers]
+    assert len(set(key_sets)) == 1
+
+    assert _choose(town.browser(workers[0]), _link(town), GOOD).title == "Your password is saved"
+    owner = town.browser(workers[1])
+    assert town.sign_in_password(owner, OWNER.username, GOOD).status == 303
+    for worker in workers:
+        owner.served_by[town.address] = worker.url
+        assert town.session_of(owner)["level"] == "owner"
+
+    town.use_a_new_certificate()
+    ids = {name: town.application[name] for name in ("tenant_id", "client_id", "object_id")}
+    options = [word for name, value in ids.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert town.ops("settings", *options, "--sso", "on").returncode == 0
+    nurse = town.browser(town.start_worker())
+    assert town.sign_in_microsoft(nurse).title == "You are signed in"

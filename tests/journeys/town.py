@@ -76,7 +76,8 @@ VISITOR: Final = Person(
 class Town:
     """The clinic's Address, what stands behind it, and how it is disturbed."""
 
-    def __init__(self, laptop: Laptop, *, sso_active: bool = True) -> None:
+    def __init__(self, laptop: Laptop, *, sso_active: bool = True, empty: bool = False) -> None:
+        """Fill the cloud, or leave it `empty` and start no worker, as on the day of the installation."""
         self.laptop = laptop
         port = free_port()
         self.address = f"http://localhost:{port}"
@@ -87,17 +88,26 @@ class Town:
         self._tables = httpx.Client(base_url=f"{laptop.tables_control_url}/", trust_env=False, timeout=10)
         self._rows = TableServiceClient.from_connection_string(laptop.tables_connection_string)
         self.services = self._connect()
+        self.application = self._register()
+        self._owner: Row | None = None
+        if empty:
+            return
         self._fill(sso_active=sso_active)
         self.worker = self.start_worker(port=port)
 
-    def _fill(self, *, sso_active: bool) -> None:
+    def _register(self) -> dict[str, Any]:
+        """Do the Owner's part at the portal; answers the ids to copy from there."""
         front_channel = f"{self.address}/logout/microsoft"
         registered = {"redirect_uris": [self.redirect_uri], "front_channel_logout_url": front_channel}
-        self.application = self.control("PUT", "application", registered)
+        application: dict[str, Any] = self.control("PUT", "application", registered)
+        return application
+
+    def _fill(self, *, sso_active: bool) -> None:
         with self.as_the_app():
             playground.seed(self.services, self.application, sso_active=sso_active)
         store = self.services.store
         settings.save_settings(store, replace(settings.read_settings(store), admin_role=ADMIN_ROLE))
+        self._owner = store.get(Table.ACCOUNTS, "account", accounts.OWNER_ID)
         self.use_a_new_certificate()
 
     def _connect(self) -> Services:
@@ -326,13 +336,23 @@ class Town:
             {"assignment_required": True, "assignment_error_to_callback": False, "consent": "granted"},
         )
         self.empty_throttle()
-        for browser in self._browsers:
-            browser.close()
+        self._restore_owner()
+        self._close_browsers()
+
+    def _restore_owner(self) -> None:
+        if self._owner is not None:
+            self.forget_owner()
+            self.services.store.insert(Table.ACCOUNTS, self._owner)
 
     def close(self) -> None:
         """Let go of every connection."""
+        self._close_browsers()
         for client in (self._control, self._tables, self._rows, self._session):
             client.close()
+
+    def _close_browsers(self) -> None:
+        for browser in self._browsers:
+            browser.close()
 
     # What was written down
 

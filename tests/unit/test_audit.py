@@ -229,8 +229,8 @@ def test_what_comes_as_the_writer_stops_is_written_too(monkeypatch: pytest.Monke
 def test_batches_have_at_most_a_hundred_rows() -> None:
     """What one transaction of Azure Tables takes; the store in memory refuses more."""
     desk = Desk()
-    for _ in range(250):
-        desk.audit.record(EVENT)
+    for n in range(250):
+        desk.audit.record(replace(EVENT, reason=str(n)))
     desk.run_background()
     assert desk.store.writes == 3
     assert len(desk.names()) == 250

@@ -245,7 +245,7 @@ def test_a_row_that_makes_no_sense_is_an_error_of_ours() -> None:
     store = MemoryStore()
     values = {"version": "v1", "thumbprint": "x", "not_after": "2028-03-01"}
     store.insert(Table.SETTINGS, Row("settings", "certificate", values))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="a certificate row without its end"):
         read_current(store)
 
 

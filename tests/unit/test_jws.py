@@ -154,10 +154,10 @@ def test_a_token_may_be_as_long_as_the_limit() -> None:
 @pytest.mark.parametrize(
     ("claims", "expected"),
     [
-        ('{"x": ' + "[" * 63 + "]" * 63 + "}", None),
-        ('{"x": ' + "[" * 64 + "]" * 64 + "}", Kind.MALFORMED),
-        ('{"x": ' + '{"x": ' * 63 + "1" + "}" * 64, None),
-        ('{"x": ' + '{"x": ' * 64 + "1" + "}" * 65, Kind.MALFORMED),
+        ('{"x": ' + "[" * 255 + "]" * 255 + "}", None),
+        ('{"x": ' + "[" * 256 + "]" * 256 + "}", Kind.MALFORMED),
+        ('{"x": ' + '{"x": ' * 255 + "1" + "}" * 256, None),
+        ('{"x": ' + '{"x": ' * 256 + "1" + "}" * 257, Kind.MALFORMED),
         ('{"x": 9007199254740993}', None),
         ('{"x": 99999999999999999}', Kind.MALFORMED),
         ('{"x": -999999999999999}', None),

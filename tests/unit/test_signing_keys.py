@@ -66,6 +66,8 @@ def test_keys_that_are_used(key: dict[str, object]) -> None:
     [
         pytest.param(KEYS.curve_jwk(), id="an EC key"),
         pytest.param({"kty": "oct", "kid": "k", "k": "c2VjcmV0"}, id="a symmetric key"),
+        pytest.param(FIRST | {"kty": "EC"}, id="an EC key with the members of an RSA key"),
+        pytest.param(without("kty"), id="kty absent"),
         pytest.param(FIRST | {"use": "enc"}, id="for encryption"),
         pytest.param(FIRST | {"use": None}, id="use null"),
         pytest.param(FIRST | {"alg": "RS512"}, id="for RS512"),
