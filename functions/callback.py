@@ -44,12 +44,12 @@ def _callback(visit: Visit) -> func.HttpResponse:
             raise BadRequest("form")
         # Microsoft sends people back here from its sign-out: the one address that is surely registered.
         return page(visit, "signed_out", signin_url="/login", microsoft_signout_url=None)
-    from shared import signin, transaction
+    from shared import callback, transaction
 
     state = received.get("state", "")
     used = [set_cookie(transaction.cookie_name(state), "", max_age=0, same_site="None")] if state else []
     try:
-        finished = signin.finish(visit.services, received, visit.cookies, visit.reference)
+        finished = callback.finish(visit.services, received, visit.cookies, visit.reference)
     except SignInError as error:
         from functions import failures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.http import set_cookie
+from functions.http import SESSION_COOKIE, set_cookie
 
 if TYPE_CHECKING:
     from functions.http import Visit
@@ -26,7 +26,6 @@ def current(visit: Visit) -> Current:
     A fresh token is believed without a call. Past half its life it is renewed from its row; while the store is away it
     stays good to its end. An expired one is only as good as its row.
     """
-    from shared import session
     from shared.errors import UpstreamUnavailable
 
     services, now = visit.services, visit.services.clock()
@@ -34,6 +33,8 @@ def current(visit: Visit) -> Current:
     if not found.wants_renewal(now):
         return Current(found, [])
     try:
+        from shared import session
+
         sso_active = services.settings.get().sso_active
         renewed = session.renew(services.store, found.id, now, sso_active=sso_active)
     except UpstreamUnavailable:
@@ -45,13 +46,14 @@ def current(visit: Visit) -> Current:
 
 def presented(visit: Visit) -> Session:
     """Read the token that a request brought, be it expired. Raises InvalidSession(kind)."""
-    from shared import session
     from shared.errors import InvalidSession
 
-    services = visit.services
-    token = visit.cookies.get(session.COOKIE_NAME, "")
-    if not token:
+    token = visit.cookies.get(SESSION_COOKIE, "")
+    if not token:  # before the import: most who come to sign in bring none
         raise InvalidSession("missing")
+    from shared import session
+
+    services = visit.services
     ring, now = services.key_ring.get(), services.clock()
     try:
         return session.read_token(token, ring, services.issuer, now, allow_expired=True)
@@ -67,7 +69,7 @@ def session_cookie(visit: Visit, made: Session) -> str:
 
     services = visit.services
     token = session.write_token(made, services.key_ring.get(), services.issuer, services.clock())
-    return set_cookie(session.COOKIE_NAME, token)
+    return set_cookie(SESSION_COOKIE, token)
 
 
 def destination(visit: Visit, next_path: str) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import azure.functions as func
 
+from shared.base64url import random_id
 from shared.errors import BadRequest, ForgedRequest
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from shared.services import Services
 
+SESSION_COOKIE: Final = "__Host-sos-session"
 MAX_FORM_BYTES: Final = 64 * 1024
 _MAX_FIELDS: Final = 40
 _FORM_COOKIE: Final = "__Host-sos-form"
@@ -130,8 +132,11 @@ def answer(
 
 def new_reference() -> str:
     """Make a number that a person can read out on the telephone, such as 7F3K-9QX2-B4MD."""
-    letters = [secrets.choice(_REFERENCE_LETTERS) for _ in range(12)]
-    return "-".join("".join(letters[start : start + 4]) for start in (0, 4, 8))
+    number, letters = secrets.randbelow(len(_REFERENCE_LETTERS) ** 12), ""
+    for _ in range(12):
+        number, index = divmod(number, len(_REFERENCE_LETTERS))
+        letters += _REFERENCE_LETTERS[index]
+    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 
 
 def page(
@@ -182,7 +187,7 @@ def form_page(
     """Answer with a page that holds a form of ours."""
     cookie = visit.cookies.get(_FORM_COOKIE, "")
     if not _FORM_COOKIE_VALUE.fullmatch(cookie):
-        cookie = secrets.token_urlsafe(16)
+        cookie = random_id()
     return page(
         visit,
         name,

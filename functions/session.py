@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import azure.functions as func
 
 from functions.current import current, presented
-from functions.http import Visit, answer, json_answer, page, redirect, respond, set_cookie
+from functions.http import SESSION_COOKIE, Visit, answer, json_answer, page, redirect, respond, set_cookie
 from shared.errors import BadRequest, InvalidSession, NotConfigured, UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _logout(visit: Visit) -> func.HttpResponse:
     services = visit.services
     config = services.config
     visit.require_same_origin(config.address, config.app_origin)
-    gone = [set_cookie(session.COOKIE_NAME, "", max_age=0)]
+    gone = [set_cookie(SESSION_COOKIE, "", max_age=0)]
     try:
         found = presented(visit)
     except InvalidSession:
@@ -138,7 +138,7 @@ def _cookie_of(visit: Visit, provider_session: str) -> list[str]:
         mine = presented(visit).id.startswith(f"{session.provider_partition(provider_session)}.")
     except InvalidSession:
         mine = False
-    return [set_cookie(session.COOKIE_NAME, "", max_age=0)] if mine else []
+    return [set_cookie(SESSION_COOKIE, "", max_age=0)] if mine else []
 
 
 def _jwks(visit: Visit) -> func.HttpResponse:

@@ -33,7 +33,7 @@ def _form(visit: Visit) -> func.HttpResponse:
 
 def _finish(visit: Visit) -> func.HttpResponse:
     from shared import setup
-    from shared.ports import Secret
+    from shared.secret import Secret
 
     visit.require_own_form()
     form = visit.form

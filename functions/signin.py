@@ -38,7 +38,7 @@ def _attempt(visit: Visit) -> func.HttpResponse:
     from shared import device
     from shared.next_path import local_path
     from shared.password_signin import Credentials, sign_in
-    from shared.ports import Secret
+    from shared.secret import Secret
 
     visit.require_own_form()
     form = visit.form

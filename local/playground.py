@@ -23,7 +23,7 @@ from shared.certificate import CERTIFICATE_NAME, CertificateVersion, read_curren
 from shared.config import Config
 from shared.errors import NotConfigured
 from shared.password import hash_password
-from shared.ports import Secret
+from shared.secret import Secret
 from shared.services import Services
 
 _CERTIFICATE_SECONDS: Final = 30

@@ -6,15 +6,15 @@ Rows of the table `accounts`:
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared.access import Level
-from shared.base64url import base64url
+from shared.base64url import base64url, random_id
 from shared.errors import Conflict
-from shared.ports import Row, Secret, Store, Table, Value
+from shared.ports import Row, Store, Table, Value
 from shared.principal import Principal
+from shared.secret import Secret
 from shared.user_name import normalise_user_name
 
 OWNER_ID = "owner"
@@ -91,7 +91,7 @@ def create(
     Raises BadRequest for a name that nobody can have, Conflict when it is taken.
     """
     normalise_user_name(user_name)
-    account_id = OWNER_ID if level is Level.OWNER else secrets.token_urlsafe(16)
+    account_id = OWNER_ID if level is Level.OWNER else random_id()
     account = Account(
         account_id,
         name,

@@ -11,7 +11,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
-from shared.ports import Secret
+from shared.secret import Secret
 
 DEFAULT_AUTHORITY_HOST = "https://login.microsoftonline.com"
 DEFAULT_GRAPH_URL = "https://graph.microsoft.com"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.base64url import base64url, from_base64url
-from shared.ports import Secret
+from shared.secret import Secret
 
 SECRET_NAME = "sos-session-keys"  # noqa: S105 - the name of the secret, not the secret
 KEY_ID_LENGTH = 8

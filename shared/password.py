@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from shared.errors import TooManyAttempts, WeakPassword
-from shared.ports import Secret
 from shared.predictability import Habit, effective_length
+from shared.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from shared import accounts, device, limits, session, throttle
 from shared.access import AuthenticationMethod, Level, refusal
 from shared.audit import Event
+from shared.base64url import random_id
 from shared.errors import BadRequest, SignInError, WrongCredentials
 from shared.password import evaluation_place, hash_password, verify_password
-from shared.ports import Secret
+from shared.secret import Secret
 from shared.services import Services
 from shared.session import Session, SignedIn
 from shared.settings import read_settings
@@ -61,7 +62,7 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     if verification.rehash_needed:
         account = _rehash(services, account, typed.password)
     made = session.create(
-        store, SignedIn(account, account.level, AuthenticationMethod.PASSWORD, session.new_key()), now
+        store, SignedIn(account, account.level, AuthenticationMethod.PASSWORD, random_id()), now
     )
     services.audit.record(
         Event(

@@ -11,28 +11,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Literal, Protocol
 
+from shared.secret import Secret
+
 type Clock = Callable[[], datetime]
 """Answers the time now, aware, in UTC."""
 
 type Value = str | int | bool | datetime
-
-
-class Secret:
-    """Text that must not be shown: `repr` and `str` hide it, `reveal` gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Give the text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-    __str__ = __repr__
 
 
 class Table(StrEnum):

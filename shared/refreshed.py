@@ -5,17 +5,23 @@ be far from true. A load that fails takes nothing away. There is never more than
 outcome waits for the same one. (After `forget` the next load does not wait for one that began before it.)
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared.errors import SignInError
-from shared.ports import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.ports import Clock
 
 BACK_OFF = timedelta(seconds=5)
 """How long a failed load is not repeated, so that a service in trouble is not called once per request."""

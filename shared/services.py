@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from shared.audit import AuditLog
 from shared.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.audit import AuditLog
     from shared.certificate import CertificateVersion, ClientAssertions
     from shared.config import Config
     from shared.key_ring import KeyRing
@@ -44,7 +45,6 @@ class Services:
         self.store = store
         self.vault = vault
         self.identity = identity
-        self.audit = AuditLog(store)
         self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH, _IDLE)
         self.certificate: Refreshed[CertificateVersion] = Refreshed(
             self._load_certificate, clock, _SETTINGS_FRESH, _IDLE
@@ -55,6 +55,15 @@ class Services:
         self._newer_ring_asked_at: datetime | None = None
         self._signing_keys: dict[str, SigningKeys] = {}
         self._assertions: ClientAssertions | None = None
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Where events are written."""
+        from shared.audit import AuditLog, flush_at_exit
+
+        audit = AuditLog(self.store)
+        flush_at_exit(audit)
+        return audit
 
     @property
     def issuer(self) -> Issuer:

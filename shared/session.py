@@ -6,7 +6,6 @@ sign in. So an end reaches every token at most 10 minutes later.
 """
 
 import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,6 @@ from shared.errors import Conflict, InvalidSession
 from shared.key_ring import KeyRing
 from shared.ports import Row, Store, Table, Value
 
-COOKIE_NAME: Final = "__Host-sos-session"
 TOKEN_TYPE: Final = "session+jwt"  # noqa: S105 - RFC 8725, section 3.11: an explicit type
 TOKEN_LIFETIME: Final = timedelta(minutes=10)
 IDLE_LIMIT: Final = timedelta(hours=1)
@@ -66,11 +64,6 @@ class SignedIn:
     key: str
     provider_session: str = ""
     """The `sid` of Microsoft, by which its front-channel sign-out finds the session."""
-
-
-def new_key() -> str:
-    """Make the random part of a session id (128 bits; ASVS 7.2.3)."""
-    return secrets.token_urlsafe(16)
 
 
 def create(store: Store, signed_in: SignedIn, now: datetime) -> Session:

@@ -13,7 +13,8 @@ from shared import accounts, limits, throttle
 from shared.audit import Event
 from shared.errors import BadRequest, Conflict, InvalidSetupToken, WeakPassword
 from shared.password import check_new_password, hash_password
-from shared.ports import Clock, Secret, Vault
+from shared.ports import Clock, Vault
+from shared.secret import Secret
 from shared.services import Services
 from shared.user_name import normalise_user_name
 

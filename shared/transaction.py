@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.base64url import base64url, from_base64url
-from shared.ports import Application, AuthorizationRequest, Secret
+from shared.base64url import base64url, from_base64url, random_id
+from shared.ports import Application, AuthorizationRequest
+from shared.secret import Secret
 
 LIFETIME = timedelta(minutes=10)
 """As long as an authorization code of Microsoft lives."""
@@ -43,7 +44,7 @@ def new_state(*, second_try: bool) -> str:
     The answer of Microsoft brings the state back even where the browser lost its cookies, so a sign-in that fails
     for want of a transaction is started again once, never twice. Forging the letter wins nothing but a page.
     """
-    return ("r" if second_try else "s") + secrets.token_urlsafe(16)
+    return ("r" if second_try else "s") + random_id()
 
 
 def is_second_try(state: str) -> bool:

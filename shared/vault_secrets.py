@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shared.errors import Conflict, UpstreamUnavailable
 from shared.key_ring import SECRET_NAME as KEY_RING_NAME
 from shared.key_ring import KeyRing
-from shared.ports import Clock, Row, Secret, Store, Table, Vault
+from shared.ports import Clock, Row, Store, Table, Vault
+from shared.secret import Secret
 
 PEPPER_NAME = "sos-pepper"
 _PARTITION = "secrets"

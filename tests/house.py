@@ -25,15 +25,9 @@ from shared.audit import AuditLog
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
 from shared.password import CHEAPEST, hash_password
-from shared.ports import (
-    Application,
-    AuthorizationRequest,
-    ProviderMetadata,
-    Secret,
-    Table,
-    VaultSecret,
-)
+from shared.ports import Application, AuthorizationRequest, ProviderMetadata, Table, VaultSecret
 from shared.principal import Principal
+from shared.secret import Secret
 from shared.services import Services
 from tests.memory import MemoryStore
 

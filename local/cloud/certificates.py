@@ -1,6 +1,7 @@
 """Certificates: the self-signed ones of Entra and Key Vault, and the pair that https needs."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def private_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+@cache  # reading a key checks its numbers anew, which costs more than everything else in a sign-in
 def rsa_from_pem(pem: bytes) -> rsa.RSAPrivateKey:
     """Read an RSA private key. Raises TypeError for any other kind."""
     key = serialization.load_pem_private_key(pem, password=None)

@@ -7,7 +7,6 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.audit import flush_at_exit
 from shared.services import Services
 
 if TYPE_CHECKING:
@@ -27,11 +26,9 @@ def connect(config: Config, *, as_person: bool = False) -> Services:
     """
     logging.getLogger("azure").setLevel(logging.WARNING)  # the SDKs log each request at INFO
     wire = _Wire(config, as_person=as_person)
-    services = Services(
+    return Services(
         config, _now, _OnFirstUse(wire.store), _OnFirstUse(wire.vault), _OnFirstUse(wire.identity)
     )
-    flush_at_exit(services.audit)
-    return services
 
 
 def _now() -> datetime:
@@ -87,7 +84,7 @@ class _Wire:
         with self._lock:
             if self._shared is None:
                 session = pooled_session(self._config)
-                self._shared = session, transport(self._config, session)
+                self._shared = session, transport(session)
             return self._shared
 
     def _identity(self) -> TokenCredential:

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -12,14 +13,70 @@ import requests
 from shared.azure.http import send
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
-from shared.ports import Application, AuthorizationRequest, Clock, ProviderMetadata, Secret
+from shared.ports import Application, AuthorizationRequest, Clock, ProviderMetadata
 from shared.refreshed import Refreshed
+from shared.secret import Secret
 
 _PORT: Final = "microsoft"
 _AADSTS: Final = re.compile(r"AADSTS(\d{4,8})")
 _METADATA_FRESH: Final = timedelta(hours=24)
 _SCOPES: Final[list[str]] = []
 """Sign-in only. MSAL adds openid and profile, and offline_access is taken out: no token of Microsoft is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A discovery document, as it came (for MSAL) and parsed."""
+
+    response: requests.Response
+    document: Mapping[str, object]
+
+
+class _MsalHttp:
+    """What MSAL asks of an HTTP client, on the shared session. Discovery documents are kept."""
+
+    def __init__(self, session: requests.Session, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._documents: dict[str, Refreshed[_Kept]] = {}
+
+    def document(self, url: str) -> Mapping[str, object]:
+        """Read a discovery document, kept for a day and the last good one longer."""
+        with self._lock:
+            kept = self._documents.get(url)
+            if kept is None:
+                kept = Refreshed(lambda: self._fetch(url), self._clock, _METADATA_FRESH)
+                self._documents[url] = kept
+        return kept.get().document
+
+    def get(self, url: str, params: Mapping[str, str] | None = None, **_: object) -> requests.Response:
+        """Answer MSAL from what is kept: it asks for discovery documents only, once per client it makes."""
+        del params
+        with self._lock:
+            kept = self._documents.get(url)
+        return kept.get().response if kept else self._fetch(url).response
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,
+    ) -> requests.Response:
+        """Send a token request."""
+        return send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)
+
+    def close(self) -> None:
+        """Keep the shared session open: it is not MSAL's."""
+
+    def _fetch(self, url: str) -> _Kept:
+        response = send(_PORT, self._session, "GET", url)
+        if response.status_code != requests.codes.ok:
+            body = _json(response)
+            raise AuthorizationDenied(str(body.get("error", "invalid_tenant"))[:60], _numbers(body))
+        return _Kept(response, _json(response))
 
 
 class Entra:
@@ -29,6 +86,10 @@ class Entra:
         self._authority_host = config.authority_host
         self._http = _MsalHttp(session, clock)
         self._session = session
+        self._lock = threading.Lock()
+        self._starters: dict[
+            Application, tuple[Mapping[str, object], msal.ConfidentialClientApplication]
+        ] = {}
 
     def start(
         self,
@@ -41,8 +102,7 @@ class Entra:
         prompt: str = "",
     ) -> tuple[str, AuthorizationRequest]:
         """Make an authorization request (form_post, PKCE, nonce) and its URL. No network once metadata is known."""
-        self.metadata(application)
-        flow = self._msal(application).initiate_auth_code_flow(
+        flow = self._starter(application).initiate_auth_code_flow(
             _SCOPES,
             redirect_uri=redirect_uri,
             state=state,
@@ -106,6 +166,16 @@ class Entra:
                 raise UpstreamUnavailable(_PORT, f"the metadata has no https {name}", retriable=False)
         return document
 
+    def _starter(self, application: Application) -> msal.ConfidentialClientApplication:
+        """Give a client that begins sign-ins. It signs and keeps nothing, so one serves all until the metadata changes."""
+        document = self._document(application)
+        with self._lock:
+            known = self._starters.get(application)
+            if known is None or known[0] is not document:
+                known = document, self._msal(application)
+                self._starters = {application: known}
+            return known[1]
+
     def _msal(
         self, application: Application, assertion: Callable[[dict[str, str]], str] | None = None
     ) -> msal.ConfidentialClientApplication:
@@ -119,53 +189,6 @@ class Entra:
             instance_discovery=False,
             exclude_scopes=["offline_access"],
         )
-
-
-class _MsalHttp:
-    """What MSAL asks of an HTTP client, on the shared session. Discovery documents are kept."""
-
-    def __init__(self, session: requests.Session, clock: Clock) -> None:
-        self._session = session
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._documents: dict[str, Refreshed[requests.Response]] = {}
-
-    def document(self, url: str) -> Mapping[str, object]:
-        """Read a discovery document, kept for a day and the last good one longer."""
-        with self._lock:
-            kept = self._documents.get(url)
-            if kept is None:
-                kept = Refreshed(lambda: self._fetch(url), self._clock, _METADATA_FRESH)
-                self._documents[url] = kept
-        return _json(kept.get())
-
-    def get(self, url: str, params: Mapping[str, str] | None = None, **_: object) -> requests.Response:
-        """Answer MSAL from what is kept: it asks for discovery documents only, once per client it makes."""
-        del params
-        with self._lock:
-            kept = self._documents.get(url)
-        return kept.get() if kept else self._fetch(url)
-
-    def post(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: object,
-    ) -> requests.Response:
-        """Send a token request."""
-        return send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)
-
-    def close(self) -> None:
-        """Keep the shared session open: it is not MSAL's."""
-
-    def _fetch(self, url: str) -> requests.Response:
-        response = send(_PORT, self._session, "GET", url)
-        if response.status_code != requests.codes.ok:
-            body = _json(response)
-            raise AuthorizationDenied(str(body.get("error", "invalid_tenant"))[:60], _numbers(body))
-        return response
 
 
 def _json(response: requests.Response) -> Mapping[str, object]:

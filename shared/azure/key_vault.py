@@ -10,7 +10,8 @@ from azure.keyvault.secrets import SecretClient
 
 from shared.azure.http import call
 from shared.errors import UpstreamUnavailable
-from shared.ports import Secret, VaultSecret
+from shared.ports import VaultSecret
+from shared.secret import Secret
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,8 @@ from shared.azure import http, tables
 from shared.azure.connect import connect
 from shared.config import Config
 from shared.errors import UpstreamUnavailable
-from shared.ports import Secret, Table
+from shared.ports import Table
+from shared.secret import Secret
 from tests.local.clients import Control, http_session
 
 pytestmark = pytest.mark.system

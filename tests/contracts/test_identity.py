@@ -27,7 +27,8 @@ from shared.certificate import CertificateVersion, ClientAssertions, thumbprint
 from shared.config import Config
 from shared.errors import AuthorizationDenied, InvalidIdToken, UpstreamUnavailable
 from shared.id_token import Expectation, VerifiedClaims, validate_id_token
-from shared.ports import Application, AuthorizationRequest, IdentityProvider, Secret
+from shared.ports import Application, AuthorizationRequest, IdentityProvider
+from shared.secret import Secret
 from shared.signing_keys import KeySet
 from tests.local.clients import NURSE, REDIRECT_URI, Browser, Control, http_session, made_certificate
 

@@ -26,7 +26,8 @@ from shared.azure.key_vault import KeyVault
 from shared.azure.tables import TablesStore
 from shared.config import Config
 from shared.errors import UpstreamUnavailable
-from shared.ports import Application, Row, Secret, Table
+from shared.ports import Application, Row, Table
+from shared.secret import Secret
 from tests.local.clients import Control, http_session
 
 pytestmark = pytest.mark.system
@@ -112,7 +113,7 @@ def wire(cloud: Addresses, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     with http_session(cloud) as steering, pooled_session(config) as session:
         control = Control(cloud.control_url, steering)
         control("POST", "/reset")
-        shared_wire = transport(config, session)
+        shared_wire = transport(session)
         vault = KeyVault(config, ManagedIdentityCredential(transport=shared_wire), shared_wire)
         vault.set_secret(NAME, Secret("a value"))
         facts = control("GET", "/application")
@@ -321,7 +322,7 @@ def test_a_refused_connection_of_an_sdk_is_tried_again(
         url = f"https://127.0.0.1:{nobody.getsockname()[1]}"
         monkeypatch.setenv("NO_PROXY", "*")
         config = config_for(wire.cloud, KEY_VAULT_URL=url)
-        shared_wire = transport(config, wire.session)
+        shared_wire = transport(wire.session)
         vault = KeyVault(config, ManagedIdentityCredential(transport=shared_wire), shared_wire)
         with pytest.raises(UpstreamUnavailable, match="ServiceRequestError"):
             vault.set_secret(NAME, Secret("x"))
@@ -452,7 +453,7 @@ def store(laptop: Laptop) -> Iterator[TablesStore]:
     """The tables adapter with a table that exists."""
     config = Config.from_environ(laptop.environment("http://localhost:7071"))
     with pooled_session(config) as session:
-        wire = transport(config, session)
+        wire = transport(session)
         store = TablesStore(config, ManagedIdentityCredential(transport=wire), wire)
         store.query(Table.THROTTLE, "contract")
         for row in store.query(Table.THROTTLE, "contract"):

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from shared.azure.http import pooled_session, transport
 from shared.errors import UpstreamUnavailable
-from shared.ports import Secret, Vault
+from shared.ports import Vault
+from shared.secret import Secret
 from shared.services import Services
 from tests.house import PaperVault
 from tests.local.key_vault import policy
@@ -55,7 +56,7 @@ class Portal:
 @pytest.fixture(scope="module")
 def portal(azure: Services) -> Iterator[Portal]:
     """The vault's other clients, on the same wire."""
-    wire = transport(azure.config, pooled_session(azure.config))
+    wire = transport(pooled_session(azure.config))
     real = bool(os.environ.get("CONTRACT_KEY_VAULT_URL"))
     make = DefaultAzureCredential if real else ManagedIdentityCredential
     with make(transport=wire) as credential:

@@ -8,13 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt import decode_complete, encode
 
+from functions.http import SESSION_COOKIE
 from shared import accounts, certificate, settings, transaction
 from shared.access import Level
 from shared.certificate import CREDENTIAL_ERRORS, CertificateVersion
 from shared.errors import AuthorizationDenied
 from shared.ports import Store, Table
 from shared.principal import Principal
-from shared.session import COOKIE_NAME
 from shared.transaction import COOKIE_PREFIX
 from tests.house import ISSUER, NURSE, START, Answer, House
 
@@ -29,10 +29,10 @@ def rows(house: House, table: Table) -> int:
 
 def no_session(house: House, answer: Answer) -> None:
     """Assert that nobody has been signed in: no cookie, no row, and no transaction left to try again."""
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert rows(house, Table.SESSIONS) == 0
     assert not any(name.startswith(COOKIE_PREFIX) for name in house.cookies)
-    assert not any(header.startswith(f"{COOKIE_NAME}=") for header in answer.set_cookies)
+    assert not any(header.startswith(f"{SESSION_COOKIE}=") for header in answer.set_cookies)
 
 
 def last_event(house: House) -> dict[str, str]:
@@ -73,13 +73,13 @@ def test_an_answer_in_the_query_works_too(house: House) -> None:
     """A browser that sends the answer as a GET is signed in as well."""
     state = house.start_at_microsoft("?next=/lists")
     assert house.get(f"/azure?code=a%20code&state={state}").location == "/lists"
-    assert COOKIE_NAME in house.cookies
+    assert SESSION_COOKIE in house.cookies
 
 
 def test_the_transaction_is_dropped_on_success(house: House) -> None:
     """What has been used is gone from the browser."""
     house.sign_in_with_microsoft()
-    assert list(house.cookies) == [COOKIE_NAME]
+    assert list(house.cookies) == [SESSION_COOKIE]
 
 
 def test_a_warm_sign_in_signs_no_second_assertion(house: House) -> None:
@@ -174,7 +174,7 @@ def test_a_known_account_is_refused_while_sso_is_off(house: House) -> None:
     house.set_sso(active=False)
     answer = house.finish_at_microsoft(state)
     assert answer.status == 403
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert last_event(house)["reason"] == "sso_not_active"
     assert last_event(house)["account"] == NURSE.account_id
 
@@ -344,7 +344,7 @@ def test_a_replayed_transaction_makes_no_second_session(house: House) -> None:
     assert answer.location == "/login?again=1"
     assert last_event(house)["reason"] == "transaction_replayed"
     assert rows(house, Table.SESSIONS) == 1
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_a_foreign_state_is_no_answer(house: House) -> None:
@@ -670,7 +670,7 @@ def test_what_is_away_at_the_end_of_a_sign_in_is_named(house: House, away: str, 
     answer = house.finish_at_microsoft(state)
     assert (answer.status, answer.title) == (503, title)
     house.store.away = False
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert not any(name.startswith(COOKIE_PREFIX) for name in house.cookies)
 
 
@@ -684,7 +684,7 @@ def test_the_vault_is_away_when_an_assertion_is_needed(house: House) -> None:
     house.another_browser()
     answer = house.sign_in_with_microsoft()
     assert (answer.status, answer.title) == (503, "The key store is not answering")
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_two_first_sign_ins_at_once_make_one_account(house: House) -> None:

@@ -9,10 +9,9 @@ import azure.functions as func
 import pytest
 
 from functions import failures, http
-from functions.http import Visit
+from functions.http import SESSION_COOKIE, Visit
 from functions.pages import asset_url
 from shared import errors, limits, password_signin
-from shared.session import COOKIE_NAME
 from tests.house import ADDRESS, Answer, House
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -326,7 +325,7 @@ def test_a_program_gets_json_when_something_breaks(house: House, monkeypatch: py
 
     monkeypatch.setattr(house.services.key_ring, "get", broken)
     monkeypatch.setattr(house.services.settings, "get", broken)
-    house.cookies[COOKIE_NAME] = "x"
+    house.cookies[SESSION_COOKIE] = "x"
     for path in ("/session", "/readyz", "/.well-known/jwks.json", "/logout/microsoft?sid=a&iss=b"):
         answer = house.get(path)
         assert answer.status == 500

@@ -6,10 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from functions.http import SESSION_COOKIE
 from shared import accounts, settings, signin
 from shared.key_ring import SECRET_NAME
-from shared.ports import Row, Secret, Table, VaultSecret
-from shared.session import COOKIE_NAME
+from shared.ports import Row, Table, VaultSecret
+from shared.secret import Secret
 from shared.transaction import COOKIE_PREFIX, MAX_AT_ONCE
 from tests.house import ADDRESS, APPLICATION, START, House
 
@@ -60,6 +61,7 @@ def test_login_passes_hints_on(house: House) -> None:
     assert query["login_hint"] == "nurse@clinic.example"
     assert query["domain_hint"] == "d" * 256
     assert "prompt" not in query
+    assert asked(house.get(f"/login?login_hint={'n' * 300}").location)["login_hint"] == "n" * 256
 
 
 @pytest.mark.parametrize(
@@ -201,19 +203,19 @@ def test_a_fresh_token_is_believed_without_a_call(house: House) -> None:
 def test_a_token_past_half_its_life_is_renewed(house: House) -> None:
     """At five minutes the row is read and a new token comes along."""
     house.sign_in_with_microsoft()
-    before = house.cookies[COOKIE_NAME]
+    before = house.cookies[SESSION_COOKIE]
     house.clock.move(minutes=5)
     assert house.get("/login?next=/lists").location == "/lists"
-    assert house.cookies[COOKIE_NAME] != before
+    assert house.cookies[SESSION_COOKIE] != before
 
 
 def test_an_expired_token_with_a_live_row_goes_straight_on(house: House) -> None:
     """After 59 idle minutes the token is long over, and the row is not: no Microsoft, a new token."""
     house.sign_in_with_microsoft()
-    before = house.cookies[COOKIE_NAME]
+    before = house.cookies[SESSION_COOKIE]
     house.clock.move(minutes=59)
     assert house.get("/login?next=/lists").location == "/lists"
-    assert house.cookies[COOKIE_NAME] != before
+    assert house.cookies[SESSION_COOKIE] != before
 
 
 def test_an_idle_hour_ends_a_session(house: House) -> None:
@@ -246,7 +248,7 @@ def test_a_token_that_has_not_expired_outlives_the_store(house: House) -> None:
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c", "." * 5000, "é", "null", "e30.e30.e30"])
 def test_a_broken_session_cookie_is_no_session(house: House, cookie: str) -> None:
     """Whatever stands in the cookie, the person is sent to sign in."""
-    house.cookies[COOKIE_NAME] = cookie
+    house.cookies[SESSION_COOKIE] = cookie
     assert house.get("/login").location.startswith(MICROSOFT)
     assert house.get("/").location == "/login"
 
@@ -265,7 +267,7 @@ def test_a_token_of_another_system_is_no_session(house: House, settings_of_the_o
     other.store, other.vault = house.store, house.vault
     other.move_to(other.instance())
     other.sign_in_with_microsoft()
-    house.cookies[COOKIE_NAME] = other.cookies[COOKIE_NAME]
+    house.cookies[SESSION_COOKIE] = other.cookies[SESSION_COOKIE]
     assert house.get("/").location == "/login"
 
 

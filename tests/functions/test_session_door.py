@@ -10,13 +10,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from functions.http import SESSION_COOKIE
 from shared import accounts, session
 from shared.access import Level
 from shared.errors import UpstreamUnavailable
 from shared.jws import attach, signing_input
 from shared.key_ring import SECRET_NAME, KeyRing, RingKey
 from shared.ports import ProviderMetadata, Row, Table, VaultSecret
-from shared.session import COOKIE_NAME
 from tests.house import ADDRESS, ISSUER, NURSE, START, Answer, House
 
 SID = "a-session-at-microsoft"
@@ -29,7 +29,7 @@ def logout(house: House, **headers: str) -> Answer:
 
 def sid(house: House) -> str:
     """Read the session id from the visitor's token."""
-    claims = jwt.decode(house.cookies[COOKIE_NAME], options={"verify_signature": False})
+    claims = jwt.decode(house.cookies[SESSION_COOKIE], options={"verify_signature": False})
     return str(claims["sid"])
 
 
@@ -82,7 +82,7 @@ def test_the_token_is_what_the_architecture_says(house: House) -> None:
     """ES256, typed, signed by a published key, ten minutes, under a kilobyte, and no claim more than needed."""
     house.identity.name = "𐌰" * 200
     house.sign_in_with_microsoft()
-    token = house.cookies[COOKIE_NAME]
+    token = house.cookies[SESSION_COOKIE]
     header = jwt.get_unverified_header(token)
     assert (header["typ"], header["alg"]) == ("session+jwt", "ES256")
     keys = jwt.PyJWKSet.from_dict(house.get("/.well-known/jwks.json").json)
@@ -271,7 +271,7 @@ def test_rotation_ends_no_session(house: House) -> None:
     for _ in range(13):
         house.clock.move(minutes=5)
         assert house.get("/session").status == 200
-    assert jwt.get_unverified_header(house.cookies[COOKIE_NAME])["kid"] == new
+    assert jwt.get_unverified_header(house.cookies[SESSION_COOKIE])["kid"] == new
     published = [key["kid"] for key in house.get("/.well-known/jwks.json").json["keys"]]
     assert published == [old, new]
 
@@ -306,10 +306,10 @@ def test_unknown_keys_make_us_read_the_ring_once_a_minute(
     """Forged key ids cannot make us call the vault at will."""
     house.sign_in_with_microsoft()
     key = KeyRing.generate(START).keys[0]
-    claims = jwt.decode(house.cookies[COOKIE_NAME], options={"verify_signature": False})
+    claims = jwt.decode(house.cookies[SESSION_COOKIE], options={"verify_signature": False})
     header = {"typ": "session+jwt", "kid": key.key_id}
     forged = jwt.encode(claims, key.private_key, algorithm="ES256", headers=header)
-    house.cookies[COOKIE_NAME] = forged
+    house.cookies[SESSION_COOKIE] = forged
     reads: list[str] = []
     secret = house.vault.secret
 
@@ -338,11 +338,11 @@ def test_unknown_keys_make_us_read_the_ring_once_a_minute(
 def test_a_broken_token_makes_us_read_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an unknown key is a reason to ask the vault: a broken or forged token under a known one is not."""
     house.sign_in_with_microsoft()
-    token = house.cookies[COOKIE_NAME]
+    token = house.cookies[SESSION_COOKIE]
     reads: list[str] = []
     monkeypatch.setattr(house.vault, "secret", reads.append)
     for broken in ("a.b.c", f"{token[:-4]}AAAA", token * 20):
-        house.cookies[COOKIE_NAME] = broken
+        house.cookies[SESSION_COOKIE] = broken
         assert house.get("/session").status == 401
     assert reads == []
 
@@ -358,25 +358,25 @@ def test_a_key_that_was_dropped_ends_its_tokens(house: House) -> None:
 def test_another_kind_of_token_is_no_session(house: House) -> None:
     """RFC 8725, 3.11: a token that our key signed for another purpose opens nothing."""
     house.sign_in_with_microsoft()
-    claims = jwt.decode(house.cookies[COOKIE_NAME], options={"verify_signature": False})
+    claims = jwt.decode(house.cookies[SESSION_COOKIE], options={"verify_signature": False})
     key: RingKey = house.services.key_ring.get().keys[0]
     header = {"typ": "something+jwt", "kid": key.key_id}
-    house.cookies[COOKIE_NAME] = jwt.encode(claims, key.private_key, algorithm="ES256", headers=header)
+    house.cookies[SESSION_COOKIE] = jwt.encode(claims, key.private_key, algorithm="ES256", headers=header)
     assert house.get("/session").status == 401
 
 
 def test_the_public_key_does_not_sign(house: House) -> None:
     """Algorithm confusion (RFC 8725, 2.1): a token signed by HMAC with the published key as the secret is nothing."""
     house.sign_in_with_microsoft()
-    token = house.cookies[COOKIE_NAME]
+    token = house.cookies[SESSION_COOKIE]
     claims = jwt.decode(token, options={"verify_signature": False})
     kid = jwt.get_unverified_header(token)["kid"]
     header = {"typ": "session+jwt", "kid": kid}
     for secret in (house.get("/.well-known/jwks.json").text, public_pem(house)):
         unsigned = signing_input(header | {"alg": "HS256"}, claims | {"level": "owner"})
-        house.cookies[COOKIE_NAME] = attach(unsigned, hmac.digest(secret.encode(), unsigned, "sha256"))
+        house.cookies[SESSION_COOKIE] = attach(unsigned, hmac.digest(secret.encode(), unsigned, "sha256"))
         assert house.get("/session").status == 401
-    house.cookies[COOKIE_NAME] = jwt.encode(claims, "", "none", headers=header)
+    house.cookies[SESSION_COOKIE] = jwt.encode(claims, "", "none", headers=header)
     assert house.get("/session").status == 401
 
 
@@ -407,12 +407,12 @@ def test_the_key_set_is_answered_while_the_vault_is_away(house: House) -> None:
 def test_signing_out_ends_the_session_on_the_server(house: House) -> None:
     """A copy of the token is worth nothing at its next renewal, and the browser forgets it at once."""
     house.sign_in()
-    copy = house.cookies[COOKIE_NAME]
+    copy = house.cookies[SESSION_COOKIE]
     answer = logout(house)
     assert (answer.status, answer.title) == (200, "You are signed out")
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert house.events()[-1]["event"] == "signout"
-    house.cookies[COOKIE_NAME] = copy
+    house.cookies[SESSION_COOKIE] = copy
     house.clock.move(minutes=5)
     assert house.get("/session").status == 401
 
@@ -425,16 +425,16 @@ def test_signing_out_of_microsoft_as_well(house: House) -> None:
     target = urlsplit(answer.location)
     assert f"{target.scheme}://{target.netloc}{target.path}" == "https://login.microsoftonline.com/logout"
     assert parse_qs(target.query) == {"post_logout_redirect_uri": [f"{ADDRESS}/azure"]}
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_signing_out_with_an_expired_token_ends_the_session(house: House) -> None:
     """The row of a token that expired in the browser is ended as well."""
     house.sign_in()
-    copy = house.cookies[COOKIE_NAME]
+    copy = house.cookies[SESSION_COOKIE]
     house.clock.move(minutes=30)
     logout(house)
-    house.cookies[COOKIE_NAME] = copy
+    house.cookies[SESSION_COOKIE] = copy
     assert house.get("/session").status == 401
 
 
@@ -446,10 +446,10 @@ def test_signing_out_with_a_token_of_a_newer_ring_ends_the_session(house: House)
     house.move_to(house.instance())
     house.another_browser()
     house.sign_in()
-    copy = house.cookies[COOKIE_NAME]
+    copy = house.cookies[SESSION_COOKIE]
     house.move_to(mine)
     logout(house)
-    house.cookies[COOKIE_NAME] = copy
+    house.cookies[SESSION_COOKIE] = copy
     house.clock.move(minutes=5)
     assert house.get("/session").status == 401
 
@@ -457,9 +457,9 @@ def test_signing_out_with_a_token_of_a_newer_ring_ends_the_session(house: House)
 @pytest.mark.parametrize("cookie", ["", "junk"])
 def test_signing_out_without_a_session_is_fine(house: House, cookie: str) -> None:
     """Twice is as good as once."""
-    house.cookies[COOKIE_NAME] = cookie
+    house.cookies[SESSION_COOKIE] = cookie
     assert logout(house).title == "You are signed out"
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_signing_out_while_the_store_is_away_says_so_and_clears_the_browser(house: House) -> None:
@@ -468,7 +468,7 @@ def test_signing_out_while_the_store_is_away_says_so_and_clears_the_browser(hous
     house.store.away = True
     answer = logout(house)
     assert answer.status == 503
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_signing_out_while_microsoft_is_away_ends_it_here(
@@ -509,7 +509,7 @@ def test_another_site_cannot_sign_a_person_out(house: House, headers: dict[str, 
     """Only our own page, or the application's, may send the sign-out."""
     house.sign_in()
     assert logout(house, **headers).status == status
-    assert (COOKIE_NAME in house.cookies) is (status == 403)
+    assert (SESSION_COOKIE in house.cookies) is (status == 403)
 
 
 def test_the_application_may_sign_a_person_out(cheap_passwords: None) -> None:
@@ -566,7 +566,7 @@ def test_a_made_up_sid_signs_nobody_out(house: House) -> None:
     """The issuer is no secret: a link with a made-up sid must not take the cookie from whoever follows it."""
     house.sign_in_with_microsoft()
     assert house.get(f"/logout/microsoft?sid=made-up&iss={ISSUER}").status == 200
-    assert COOKIE_NAME in house.cookies
+    assert SESSION_COOKIE in house.cookies
     assert house.get("/session").status == 200
 
 
@@ -593,6 +593,6 @@ def test_a_secret_is_not_in_a_token(house: House) -> None:
     """No token of Microsoft, no e-mail and no group list goes into the cookie."""
     house.identity.claims = {"email": "nurse@clinic.example", "groups": ["g"], "preferred_username": "nurse"}
     house.sign_in_with_microsoft()
-    claims = jwt.decode(house.cookies[COOKIE_NAME], options={"verify_signature": False})
+    claims = jwt.decode(house.cookies[SESSION_COOKIE], options={"verify_signature": False})
     assert "nurse" not in str(claims)
     assert "groups" not in claims

@@ -5,10 +5,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from functions.http import SESSION_COOKIE
 from shared import accounts, setup
 from shared.password import CHEAPEST, hash_password
-from shared.ports import Secret, VaultSecret
-from shared.session import COOKIE_NAME
+from shared.ports import VaultSecret
+from shared.secret import Secret
 from shared.setup import SETUP_TOKEN_NAME
 from tests.house import ADDRESS, OWNER_PASSWORD, Answer, House
 
@@ -59,7 +60,7 @@ def test_the_first_run_makes_the_owner(empty_house: House) -> None:
 def test_setting_a_password_signs_nobody_in(empty_house: House) -> None:
     """The link is not a session: who holds it must still type the password."""
     answer = fill(empty_house, link(empty_house))
-    assert not any(COOKIE_NAME in header for header in answer.set_cookies)
+    assert not any(SESSION_COOKIE in header for header in answer.set_cookies)
 
 
 def test_recovery_changes_the_password_and_not_the_name(house: House) -> None:

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from functions.http import SESSION_COOKIE
 from shared import accounts, device, password_signin
 from shared.password import CHEAPEST, Verification, verify_password
-from shared.ports import Secret, Store
-from shared.session import COOKIE_NAME
+from shared.ports import Store
+from shared.secret import Secret
 from tests.house import NURSE, OWNER_PASSWORD, START, USER_PASSWORD, Answer, House
 
 DEVICE_COOKIE = "__Host-sos-device"
@@ -69,6 +70,11 @@ def test_the_owner_signs_in_while_sso_is_active(house: House) -> None:
     assert (told["account"], told["level"], told["method"]) == ("owner", "owner", "password")
 
 
+def test_a_hostile_destination_in_the_form_is_forgotten(house: House) -> None:
+    """The hidden field is read with as much suspicion as the query."""
+    assert house.sign_in(next_path="//evil.example").location == "/"
+
+
 def test_the_owners_use_of_the_door_is_a_warning(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """With SSO active a sign-in by password is logged as a warning; without SSO it is ordinary."""
     with caplog.at_level("INFO", logger="sos"):
@@ -119,7 +125,7 @@ def test_every_kind_of_no_looks_the_same(house: House) -> None:
     answers += [house.sign_in("", ""), house.sign_in("a\u0000b", WRONG), house.sign_in("x" * 500, "y" * 9000)]
     assert {answer.status for answer in answers} == {403}
     assert len({shown(answer) for answer in answers}) == 1
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert DEVICE_COOKIE not in house.cookies
 
 
@@ -201,7 +207,7 @@ def test_five_failures_are_free_and_the_sixth_waits(house: House) -> None:
     assert answer.status == 429
     assert answer.header("Retry-After") == "30"
     assert "Too many attempts" in answer.text
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert house.events()[-1]["event"] == "throttled"
 
 
@@ -308,7 +314,7 @@ def test_the_door_fails_closed(house: House) -> None:
     form = {"csrf_token": page.csrf_token, "username": "owner", "password": OWNER_PASSWORD}
     answer = house.post("/signin", form)
     assert answer.status == 503
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
 
 
 def test_the_form_needs_the_vault_once(house: House) -> None:
@@ -329,7 +335,7 @@ def test_a_form_without_its_token_is_refused(house: House, token: str) -> None:
     form = {"csrf_token": token, "username": "owner", "password": OWNER_PASSWORD}
     answer = house.post("/signin", form)
     assert (answer.status, answer.title) == (403, "Please send the form again")
-    assert COOKIE_NAME not in house.cookies
+    assert SESSION_COOKIE not in house.cookies
     assert house.events()[-1]["reason"] == "forged_request"
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from local.playground import ACCOUNTS, OWNER
 from shared import accounts, session
 from shared.access import AuthenticationMethod
+from shared.base64url import random_id
 from shared.ports import Table
 from tests.client import Browser, Page
 from tests.journeys.town import NURSE, SESSION, Town
@@ -270,7 +271,7 @@ def test_a_password_session_ends_when_sso_is_active(town: Town) -> None:
     user = accounts.account_by_user_name(town.services.store, ACCOUNTS[1].username)
     assert user is not None
     now = town.services.clock()
-    signed_in = session.SignedIn(user, user.level, AuthenticationMethod.PASSWORD, session.new_key())
+    signed_in = session.SignedIn(user, user.level, AuthenticationMethod.PASSWORD, random_id())
     made = session.create(town.services.store, signed_in, now)
     browser = town.browser()
     token = session.write_token(made, town.services.key_ring.get(), town.services.issuer, now)

@@ -12,7 +12,7 @@ from azure.keyvault.secrets import SecretClient
 from local.laptop import Laptop, Worker
 from local.playground import OWNER
 from shared import accounts, setup
-from shared.ports import Secret
+from shared.secret import Secret
 from tests.client import Browser, Page
 from tests.journeys.town import Town, events, wait_for
 
@@ -164,7 +164,8 @@ def test_an_installation_from_nothing(tmp_path: Path) -> None:
 
 
 def _ready(town: Town, worker: Worker) -> bool:
-    return town.browser(worker).get(f"{town.address}/readyz").response.json()["vault"] == "ok"
+    told = town.browser(worker).get(f"{town.address}/readyz").response.json()
+    return bool(told["vault"] == "ok")
 
 
 def _install(town: Town) -> None:

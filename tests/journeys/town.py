@@ -25,6 +25,7 @@ from azure.data.tables import TableClient, TableEntity, TableServiceClient
 from azure.identity import ManagedIdentityCredential
 from azure.keyvault.certificates import CertificateClient, CertificatePolicy
 
+from functions.http import SESSION_COOKIE
 from local import playground
 from local.laptop import Laptop, Worker
 from local.playground import OWNER, PasswordAccount
@@ -42,7 +43,7 @@ from tests.client import Browser, Page
 
 ROOT: Final = Path(__file__).parents[2]
 ADMIN_ROLE: Final = "SOS.Admin"
-SESSION: Final = session.COOKIE_NAME
+SESSION: Final = SESSION_COOKIE
 _TOKEN = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}")
 """The beginning of any signed token: a JSON object in base64url, a dot, and more of it."""
 
@@ -114,7 +115,7 @@ class Town:
         """Join the rules to the production adapters, as `connect` does, on a connection that can be closed."""
         config = Config.from_environ(self.environment)
         self._session = pooled_session(config)
-        pipeline = transport(config, self._session)
+        pipeline = transport(self._session)
         self._credential = ManagedIdentityCredential(transport=pipeline)
 
         def clock() -> datetime:

@@ -25,8 +25,9 @@ from shared.accounts import (
     tie,
 )
 from shared.errors import BadRequest, Conflict, UpstreamUnavailable
-from shared.ports import Row, Secret, Store, Table
+from shared.ports import Row, Store, Table
 from shared.principal import Principal
+from shared.secret import Secret
 from tests.house import NURSE, START
 from tests.memory import MemoryStore
 from tests.unit.spy_store import SpyStore, crash

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import ConfigurationError
-from shared.ports import Secret
+from shared.secret import Secret
 
 GOOD = {
     "SOS_ADDRESS": "https://signin.clinic.example",

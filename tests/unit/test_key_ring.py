@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared import jws
 from shared.key_ring import KEY_ID_LENGTH, SECRET_NAME, KeyRing, RingKey
-from shared.ports import Secret
+from shared.secret import Secret
 
 START = datetime(2027, 3, 1, 8, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -25,8 +25,8 @@ from shared.password import (
     hash_password,
     verify_password,
 )
-from shared.ports import Secret
 from shared.predictability import ROWS, Habit, effective_length
+from shared.secret import Secret
 
 PEPPER = Secret("pepper of the test")
 RIGHT = Secret("violin asphalt gnome pelican")

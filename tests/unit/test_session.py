@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import accounts, jws, session, signin
+from shared import accounts, callback, jws, session, signin
 from shared.access import AuthenticationMethod, Level
 from shared.accounts import Account
-from shared.base64url import base64url
+from shared.base64url import base64url, random_id
 from shared.errors import Conflict, InvalidSession
 from shared.key_ring import KeyRing, RingKey
-from shared.ports import Row, Secret, Store, Table
+from shared.ports import Row, Store, Table
+from shared.secret import Secret
 from shared.services import Services
 from shared.session import Issuer, Session, SignedIn
 from tests.house import NURSE, START, House, MovableClock
@@ -58,7 +59,7 @@ class Ward:
     def sign_in(self, level: Level | None = None, provider_session: str = "") -> Session:
         """Make a session now."""
         level = self.account.level if level is None else level
-        signed_in = SignedIn(self.account, level, self.method, session.new_key(), provider_session)
+        signed_in = SignedIn(self.account, level, self.method, random_id(), provider_session)
         return session.create(self.store, signed_in, self.clock())
 
     def renew(self, made: Session) -> Session:
@@ -213,7 +214,7 @@ def test_a_cookie_has_less_than_a_kilobyte(letter: str) -> None:
         "https://signin.sos.university-hospital.example", "https://sos.university-hospital.example/lists"
     )
     made = Ward(ADMIN, name=letter * 500).sign_in(provider_session="a session at Microsoft")
-    cookie = f"{session.COOKIE_NAME}={session.write_token(made, RING, issuer, START)}"
+    cookie = f"__Host-sos-session={session.write_token(made, RING, issuer, START)}"
     assert len(cookie.encode()) < 1024
     assert re.fullmatch(r"__Host-sos-session=[A-Za-z0-9_.-]+", cookie)
 
@@ -411,7 +412,7 @@ def test_a_session_is_one_insert() -> None:
 def test_a_key_makes_one_session(provider_session: str) -> None:
     """A login transaction that is replayed finds its session made (the Back button, a second tab)."""
     ward = Ward()
-    signed_in = SignedIn(ward.account, USER, MICROSOFT, session.new_key(), provider_session)
+    signed_in = SignedIn(ward.account, USER, MICROSOFT, random_id(), provider_session)
     session.create(ward.store, signed_in, START)
     with pytest.raises(Conflict):
         session.create(ward.store, signed_in, START + MINUTE)
@@ -419,7 +420,7 @@ def test_a_key_makes_one_session(provider_session: str) -> None:
 
 def test_ids_are_random_and_fit_a_key() -> None:
     """128 bits (ASVS 7.2.3), of characters that the store takes."""
-    keys = {session.new_key() for _ in range(200)}
+    keys = {random_id() for _ in range(200)}
     assert len(keys) == 200
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", key) for key in keys)
     made = Ward().sign_in(provider_session="a session at Microsoft / with \\ # ?")
@@ -602,7 +603,7 @@ def test_a_session_of_a_first_sign_in_outlives_its_first_token() -> None:
     started = signin.start(services, "", signin.Hints())
     (state,) = parse_qs(urlsplit(started.url).query)["state"]
     answer, cookies = {"state": state, "code": "a code"}, {started.cookie_name: started.cookie}
-    made = signin.finish(services, answer, cookies, "a reference").session
+    made = callback.finish(services, answer, cookies, "a reference").session
     house.clock.move(minutes=6)
     assert session.renew(house.store, made.id, house.clock(), sso_active=True).account_id == NURSE.account_id
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.next_path import MAX_LENGTH, local_path
-from shared.ports import Application, AuthorizationRequest, Secret
+from shared.ports import Application, AuthorizationRequest
+from shared.secret import Secret
 from shared.transaction import (
     COOKIE_PREFIX,
     LIFETIME,

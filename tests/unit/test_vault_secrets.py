@@ -7,7 +7,8 @@ import pytest
 
 from shared.errors import UpstreamUnavailable
 from shared.key_ring import SECRET_NAME, KeyRing
-from shared.ports import Clock, Secret, Store, Vault, VaultSecret
+from shared.ports import Clock, Store, Vault, VaultSecret
+from shared.secret import Secret
 from shared.vault_secrets import PEPPER_NAME, load_key_ring, load_pepper
 from tests.house import START, MovableClock, PaperVault
 from tests.unit.spy_store import SpyStore, crash
