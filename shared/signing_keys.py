@@ -144,16 +144,14 @@ class SigningKeys:
 
     def _search_for(self, key_id: str) -> tuple[SigningKey, ...]:
         with self._search:
-            found = self._known.get().usable.candidates(key_id)  # by who searched before, perhaps
-            if found or not self._may_search():
-                return found
-            pause = COOL_DOWN
-            try:
-                found = self._known.refresh().usable.candidates(key_id)
-            except UpstreamUnavailable:
-                pause = BACK_OFF
-            self._no_search_until = self._clock() + pause
-            return found
+            if self._may_search():
+                pause = COOL_DOWN
+                try:
+                    self._known.refresh()
+                except UpstreamUnavailable:
+                    pause = BACK_OFF
+                self._no_search_until = self._clock() + pause
+        return self._known.get().usable.candidates(key_id)
 
     def _may_search(self) -> bool:
         now, until = self._clock(), self._no_search_until

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.laptop import Laptop
-from tests.journeys.town import Town
+from tests.journeys.town import Town, events
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +17,16 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 @pytest.fixture(scope="session")
 def whole_town(laptop: Laptop) -> Iterator[Town]:
-    """A clinic where SSO is active, for the whole run. At its end nothing secret stands in a log or in the store."""
+    """A clinic where SSO is active, for the whole run.
+
+    At its end nothing secret stands in a log or in the store, and no request met an error that nobody had foreseen.
+    """
     town = Town(laptop)
     yield town
-    leaks = town.leaks()
+    leaks, surprises = town.leaks(), events(town.lines(), "internal_error")
     town.close()
     assert leaks == []
+    assert surprises == []
 
 
 @pytest.fixture

@@ -95,8 +95,10 @@ class _Wire:
         with self._lock:
             if self._credential is None and self._as_person:
                 self._credential = DefaultAzureCredential(
-                    managed_identity_client_id=client_id, transport=transport
+                    managed_identity_client_id=client_id, transport=transport, retry_total=0
                 )
             elif self._credential is None:
-                self._credential = ManagedIdentityCredential(client_id=client_id, transport=transport)
+                self._credential = ManagedIdentityCredential(
+                    client_id=client_id, transport=transport, retry_total=0
+                )
             return self._credential

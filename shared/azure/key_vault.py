@@ -74,10 +74,10 @@ class KeyVault:
         from azure.keyvault.keys.crypto import CryptographyClient
 
         with self._lock:
-            if version not in self._signers:
-                key_id = f"{self._url}/keys/{key}/{version}"
-                self._signers[version] = CryptographyClient(key_id, self._credential, **self._options)
-            return self._signers[version]
+            key_id = f"{self._url}/keys/{key}/{version}"
+            if key_id not in self._signers:
+                self._signers[key_id] = CryptographyClient(key_id, self._credential, **self._options)
+            return self._signers[key_id]
 
 
 def _unavailable(error: HttpResponseError) -> UpstreamUnavailable:

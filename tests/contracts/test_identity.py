@@ -390,11 +390,16 @@ def test_nothing_of_microsoft_is_kept(provider: Provider, monkeypatch: pytest.Mo
     url, request = provider.start()
     with pytest.raises(AuthorizationDenied):
         provider.redeem(replace(request, nonce=Secret("another")), provider.answer(url))
-    caches = {id(client.token_cache) for client in made}
-    assert len(caches) == len(made) == 4  # one each: no client sees what another one was given
-    refresh = [client for client in made if list(client.token_cache.search("RefreshToken"))]
-    assert refresh == []
-    assert vars(provider.entra).keys() == {"_authority_host", "_http", "_session"}
+    starter, *redeemers = made
+    assert (
+        len({id(client.token_cache) for client in made}) == len(made) == 3
+    )  # one for starts, one per redemption
+    assert [client for client in made if list(client.token_cache.search("RefreshToken"))] == []
+    for kind in ("AccessToken", "IdToken", "Account"):
+        assert list(starter.token_cache.search(kind)) == []
+    kept = [client for _, client in provider.entra._starters.values()]  # noqa: SLF001 - what is kept is private
+    assert kept == [starter]
+    assert starter not in redeemers
     assert list(provider.entra._session.cookies) == []  # noqa: SLF001 - what is kept is private
 
 

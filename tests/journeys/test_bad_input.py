@@ -415,7 +415,6 @@ def test_strange_addresses_never_break_anything(town: Town, path: str) -> None:
     page = town.browser().get(town.address + path)
     assert page.status < 500
     assert page.text or page.location
-    assert not [line for line in town.lines() if "internal_error" in line]
 
 
 def test_every_reference_on_a_page_stands_in_the_log(town: Town) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.errors import UpstreamUnavailable
-from shared.refreshed import BACK_OFF, Refreshed, start_thread
+from shared.refreshed import Refreshed, start_thread
 
-HOUR = timedelta(hours=1)
+HOUR, BACK_OFF = timedelta(hours=1), timedelta(seconds=5)
 PATIENCE = 10
 """Seconds after which a test that waits for another thread gives up."""
 
@@ -241,6 +241,38 @@ def test_a_load_that_began_before_forget_does_not_come_back() -> None:
         value.get()
         assert len(world.background) == 1, "a dropped failure holds nothing back"
         world.run_background()
+
+
+def test_a_failure_that_began_before_forget_holds_nothing_back() -> None:
+    """What went wrong before the value was forgotten says nothing about the next load."""
+    world = World()
+    value = world.refreshed()
+    value.get()
+    world.later(HOUR)
+    value.get()
+    value.forget()
+    world.answer = world.failure
+    world.run_background()
+    world.answer = 2
+    assert value.get() == 2
+
+
+def test_a_value_forgotten_while_somebody_looks_is_loaded() -> None:
+    """`forget` holds for a caller who saw the old value a moment before, and had to wait for a new one anyway."""
+    world = World()
+    forget = False
+
+    def clock() -> datetime:
+        if forget:
+            value.forget()  # another thread, in the middle of this one's `get`
+        return world.now
+
+    value = Refreshed(world.load, clock, HOUR, HOUR, world.background.append)
+    value.get()
+    world.later(HOUR)
+    world.answer, forget = 2, True
+    assert value.get() == 2
+    assert world.background == []
 
 
 def test_a_clock_set_back_does_not_keep_a_value_fresh() -> None:

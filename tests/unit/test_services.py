@@ -1,9 +1,11 @@
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from shared.certificate import CERTIFICATE_NAME, CertificateVersion
 from shared.errors import NotConfigured, UpstreamUnavailable
 from shared.key_ring import SECRET_NAME, KeyRing
 from shared.ports import Application, VaultSecret
+from shared.refreshed import Refreshed
+from shared.services import Services
 from shared.session import Issuer
 from shared.settings import SsoSettings, read_settings, save_settings
 from tests.house import ADDRESS, APPLICATION, START, House
@@ -65,17 +69,57 @@ def test_what_is_kept_needs_no_port_again() -> None:
     assert [a is b for a, b in zip(first, again, strict=True)] == [True] * 4
 
 
-def test_settings_are_a_minute_old_at_most() -> None:
-    """What the Owner changes reaches every instance: fresh for a minute, then loaded behind the request."""
+def kept_values(services: Services) -> dict[str, Refreshed[Any]]:
+    """Name what is read once and kept."""
+    return {
+        "settings": services.settings,
+        "certificate": services.certificate,
+        "key_ring": services.key_ring,
+        "pepper": services.pepper,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kept", "fresh_for"),
+    [
+        ("settings", timedelta(seconds=60)),
+        ("certificate", timedelta(seconds=60)),
+        ("key_ring", timedelta(minutes=10)),
+        ("pepper", timedelta(hours=24)),
+    ],
+)
+def test_how_long_a_value_is_fresh(kept: str, fresh_for: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then no port is asked; then it is read again behind the request, which does not wait."""
     house = furnished()
-    services = house.services
-    assert services.settings.get().sso_active
+    value = kept_values(house.services)[kept]
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: thread.run())
+    value.forget()
+    first = value.get()
+    house.clock.now += fresh_for - timedelta(microseconds=1)
+    assert value.get() is first
+    assert value.get() is first
+    house.clock.move(microseconds=1)
+    assert value.get() is first
+    assert value.get() is not first
+
+
+@pytest.mark.parametrize("kept", ["settings", "certificate", "key_ring"])
+def test_an_instance_that_rested_reads_before_it_answers(kept: str) -> None:
+    """After a quarter of an hour without a request what it knows may be far from true; the pepper never changes."""
+    house = furnished()
+    value = kept_values(house.services)[kept]
+    first = value.get()
+    house.clock.move(minutes=15)
+    assert value.get() is not first
+
+
+def test_a_change_of_the_owner_reaches_other_instances() -> None:
+    """SSO is switched off by one; the other reads it."""
+    house = furnished()
+    other = house.instance()
+    assert other.settings.get().sso_active
     save_settings(house.store, replace(read_settings(house.store), sso_active=False))
-    house.clock.move(seconds=59)
-    assert services.settings.get().sso_active
-    house.clock.move(seconds=1)
-    services.settings.get()
-    assert not services.settings.refresh().sso_active
+    assert not other.settings.refresh().sso_active
 
 
 def test_without_a_certificate() -> None:

@@ -685,8 +685,8 @@ def test_a_session_that_microsoft_does_not_know_of(provider_session: str) -> Non
 
 
 def test_names_of_partitions() -> None:
-    """The expected text: `printf abc | openssl dgst -sha256 -binary | head -c 16 | base64`, as base64url."""
-    assert session.provider_partition("abc") == "ungWv48Bz-pBQUDeXa4iIw"
+    """The expected text: `printf "provider abc" | openssl dgst -sha256 -binary | head -c 16 | base64`, as base64url."""
+    assert session.provider_partition("abc") == "_wFWUlr3Lyye3yO4mh75hg"
     assert len({session.provider_partition(f"sid {n}") for n in range(100)}) == 100
 
 

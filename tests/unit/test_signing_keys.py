@@ -53,7 +53,9 @@ def test_a_key_set_holds_the_rsa_keys() -> None:
         pytest.param(without("use"), id="no use"),
         pytest.param(without("kid"), id="no kid"),
         pytest.param(FIRST | {"x5c": ["…"], "issuer": "https://…"}, id="members that we do not use"),
-        pytest.param(FIRST | {"e": number(2**255 + 1)}, id="the largest exponent"),
+        pytest.param(FIRST | {"e": number(2**255 + 1)}, id="256 bits of exponent"),
+        pytest.param(FIRST | {"n": number(2**2047 + 1)}, id="2,048 bits of modulus"),
+        pytest.param(FIRST | {"n": number(2**8191 + 1)}, id="8,192 bits of modulus"),
     ],
 )
 def test_keys_that_are_used(key: dict[str, object]) -> None:
@@ -351,6 +353,23 @@ def test_who_waits_for_a_search_gets_what_it_finds() -> None:
         go_on.set()
         assert [len(each.result(PATIENCE)) for each in (first, *others)] == [1, 1, 1, 1]
     assert world.fetches == 2
+
+
+def test_a_token_of_a_known_key_does_not_wait_for_a_search() -> None:
+    """While one sign-in looks for a new key, those with a known one go on."""
+    world = World(FIRST)
+    found: list[int] = []
+
+    def searching() -> Mapping[str, object]:
+        if world.fetches:
+            with ThreadPoolExecutor(1) as pool:
+                found.append(len(pool.submit(keys.candidates, "first").result(PATIENCE)))
+        return world.fetch()
+
+    keys = SigningKeys(searching, lambda: world.now)
+    keys.candidates("first")
+    keys.candidates("second")
+    assert found == [1]
 
 
 def test_a_key_of_a_thousand_bits_is_not_used() -> None:

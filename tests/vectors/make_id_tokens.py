@@ -473,6 +473,7 @@ def times(keys: Keys) -> Iterator[Vector]:
         f"{CORE}, 2 (auth_time)",
         ("auth_time", {"auth_time": SECONDS - 7200}, VALID),
         ("auth_time within the leeway", {"auth_time": SECONDS + 60}, VALID),
+        ("auth_time of 1970", {"auth_time": 0}, VALID),
         ("auth_time ahead", {"auth_time": SECONDS + 61}, "malformed_auth_time"),
         ("auth_time negative", {"auth_time": -1}, "malformed_auth_time"),
         ("auth_time a string", {"auth_time": str(SECONDS)}, "malformed_auth_time"),
