@@ -42,10 +42,12 @@ def doors(services: Services) -> func.Blueprint:
 
 
 def _elsewhere(visit: Visit) -> func.HttpResponse:
-    from functions.failures import failure
+    from functions.failures import failure, record
 
     allowed = ALLOWED.get(visit.request.route_params.get("path", "").strip("/").lower())
-    response = failure(visit, BadRequest("method" if allowed else "not_found"))
+    error = BadRequest("method" if allowed else "not_found")
+    record(visit, error)
+    response = failure(visit, error)
     if allowed:
         response.headers["Allow"] = allowed
     return response

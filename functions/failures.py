@@ -106,8 +106,19 @@ def record(visit: Visit, error: Exception) -> None:
         return
     name, reason, warning, account_id = "signin.refused", error.code, False, ""
     match error:
-        case errors.BadRequest() | errors.InvalidSession() | errors.WrongCredentials():
-            return  # noise, or written where it happened
+        case errors.WrongCredentials():
+            return  # written where it happened
+        case errors.BadRequest() | errors.InvalidSession():
+            # Strangers can make any number of these: they stand in the log, and take no room in the store.
+            _log.info(
+                Event(
+                    "request.refused",
+                    visit.services.clock(),
+                    visit.reference,
+                    reason=f"{reason}:{error.kind}",
+                ).line()
+            )
+            return
         case errors.UpstreamUnavailable():
             name, reason, warning = "upstream.unavailable", str(error), True
         case errors.NotConfigured():

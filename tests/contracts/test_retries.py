@@ -1,8 +1,10 @@
 """Time-outs and retries over the wire: who waits for whom, how often, and what is never believed."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -562,7 +564,59 @@ def test_without_a_file_the_public_authorities_are_believed(cloud: Addresses, wi
         services.vault.secret(NAME)
 
 
-class _Site(BaseHTTPRequestHandler):
+@pytest.mark.parametrize("named", [False, True], ids=["another name", "the right name"])
+def test_a_certificate_of_another_host_is_refused(
+    cloud: Addresses,
+    tmp_path: Path,
+    clock: FakeTime,
+    named: bool,  # noqa: FBT001 - a case
+) -> None:
+    """A certificate that is trusted but was made for another host opens nothing; for the right host it does."""
+    _, chain_file, key_file = https_files(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain_file, key_file)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Quiet)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with (
+        serving_in_a_thread(server),
+        pooled_session(config_for(cloud, TRUSTED_CA_FILE=str(tmp_path / "ca.pem"))) as session,
+    ):
+        # The certificate names localhost and 127.0.0.1, and not every other spelling of the same address.
+        host = "localhost" if named else "127.1"
+        url = f"https://{host}:{server.server_port}/"
+        if named:
+            assert send("microsoft", session, "GET", url).status_code == 204
+        else:
+            with pytest.raises(UpstreamUnavailable, match="SSLError"):
+                send("microsoft", session, "GET", url)
+    assert clock.slept == ([] if named else [0.2, 0.8])
+
+
+@contextmanager
+def serving_in_a_thread(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Serve until the block ends."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Quiet(BaseHTTPRequestHandler):
+    """A site that answers with nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+class _Site(_Quiet):
     """A site that sets a cookie and sends everybody elsewhere."""
 
     seen: list[tuple[str, str]]
@@ -577,21 +631,14 @@ class _Site(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - http.server's names
 
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
 
 @pytest.fixture
 def site() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The site's address, and what it saw: paths and cookies."""
     handler = type("Site", (_Site,), {"seen": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", handler.seen  # type: ignore[attr-defined] # made above
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_in_a_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}/", handler.seen  # type: ignore[attr-defined] # made above
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
