@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from functions.current import destination, session_cookie
+from functions.current import current, destination, session_cookie
 from functions.http import Visit, answer, page, redirect, set_cookie, with_query
 from shared.errors import (
     BadRequest,
+    InvalidSession,
     SignInError,
     StateMismatch,
     TransactionExpired,
@@ -43,7 +44,10 @@ def _callback(visit: Visit) -> func.HttpResponse:
         if posted:
             raise BadRequest("form")
         # Microsoft sends people back here from its sign-out: the one address that is surely registered.
-        return page(visit, "signed_out", signin_url="/login", microsoft_signout_url=None)
+        try:
+            return redirect(visit, destination(visit, ""), cookies=current(visit).cookies)
+        except InvalidSession:
+            return page(visit, "signed_out", signin_url="/login", still_at_microsoft=False)
     from shared import callback, transaction
 
     state = received.get("state", "")

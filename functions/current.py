@@ -74,4 +74,7 @@ def session_cookie(visit: Visit, made: Session) -> str:
 
 def destination(visit: Visit, next_path: str) -> str:
     """Say where a person goes who is signed in: where they wanted to, the application, or our start page."""
-    return next_path or visit.services.config.app_url or "/"
+    config = visit.services.config
+    if next_path and config.app_origin != config.address:
+        return f"{config.app_origin}{next_path}"
+    return next_path or config.app_url or "/"

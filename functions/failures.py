@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from http import HTTPStatus
@@ -92,17 +91,16 @@ def retry_after(wait: timedelta | None) -> dict[str, str]:
 
 def record(visit: Visit, error: Exception) -> None:
     """Write a refusal or a failure to the log and the audit table."""
+    services, now = visit.services, visit.services.clock()
     if not isinstance(error, errors.SignInError):
         # Where, not what: the text of an unknown error may hold anything.
         frames = traceback.extract_tb(error.__traceback__)
-        where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]
-        facts = {
-            "event": "internal_error",
-            "reference": visit.reference,
-            "reason": type(error).__name__,
-            "where": where,
-        }
-        _log.error(json.dumps(facts))
+        where = " < ".join(
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames)
+        )
+        kind = type(error).__name__
+        event = Event("internal_error", now, visit.reference, reason=kind, where=where, warning=True)
+        services.audit.record(event)
         return
     name, reason, warning, account_id = "signin.refused", error.code, False, ""
     match error:
@@ -110,14 +108,8 @@ def record(visit: Visit, error: Exception) -> None:
             return  # written where it happened
         case errors.BadRequest() | errors.InvalidSession():
             # Strangers can make any number of these: they stand in the log, and take no room in the store.
-            _log.info(
-                Event(
-                    "request.refused",
-                    visit.services.clock(),
-                    visit.reference,
-                    reason=f"{reason}:{error.kind}",
-                ).line()
-            )
+            event = Event("request.refused", now, visit.reference, reason=f"{reason}:{error.kind}")
+            _log.info(event.line())
             return
         case errors.UpstreamUnavailable():
             name, reason, warning = "upstream.unavailable", str(error), True
@@ -133,7 +125,4 @@ def record(visit: Visit, error: Exception) -> None:
             reason, account_id = error.reason, error.account_id
         case _:
             pass
-    services = visit.services
-    services.audit.record(
-        Event(name, services.clock(), visit.reference, account_id, reason=reason, warning=warning)
-    )
+    services.audit.record(Event(name, now, visit.reference, account_id, reason=reason, warning=warning))

@@ -57,12 +57,14 @@ def _login(visit: Visit) -> func.HttpResponse:
     from shared.next_path import local_path
 
     next_path = local_path(visit.query("next"))
+    other_account = visit.query("prompt") == "select_account"
     hints = signin.Hints(
-        login_hint=visit.query("login_hint")[:256],
+        # Who asks for another account names none: Microsoft refuses the two together.
+        login_hint="" if other_account else visit.query("login_hint")[:256],
         domain_hint=visit.query("domain_hint")[:256],
-        prompt="select_account" if visit.query("prompt") == "select_account" else "",
+        prompt="select_account" if other_account else "",
     )
-    if not hints.prompt:
+    if not other_account:
         try:
             here = current(visit)
         except InvalidSession:

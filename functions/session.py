@@ -9,7 +9,7 @@ import azure.functions as func
 
 from functions.current import current, presented
 from functions.http import SESSION_COOKIE, Visit, answer, json_answer, page, redirect, respond, set_cookie
-from shared.errors import BadRequest, InvalidSession, NotConfigured, UpstreamUnavailable
+from shared.errors import BadRequest, InvalidSession, SignInError, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -81,10 +81,9 @@ def _logout(visit: Visit) -> func.HttpResponse:
     gone = [set_cookie(SESSION_COOKIE, "", max_age=0)]
     try:
         found = presented(visit)
+        session.end(services.store, found.id)
     except InvalidSession:
         return _signed_out(visit, gone)
-    try:
-        session.end(services.store, found.id)
     except UpstreamUnavailable as error:
         # This computer forgets the session all the same; the page says that the server could not.
         from functions import failures
@@ -94,20 +93,23 @@ def _logout(visit: Visit) -> func.HttpResponse:
     services.audit.record(
         Event("signout", services.clock(), visit.reference, found.account_id, found.method.value)
     )
-    if found.method is AuthenticationMethod.MICROSOFT and (url := _microsoft_sign_out(services)):
-        return redirect(visit, url, cookies=gone)
-    return _signed_out(visit, gone)
+    if found.method is not AuthenticationMethod.MICROSOFT:
+        return _signed_out(visit, gone)
+    url = _microsoft_sign_out(services)
+    return redirect(visit, url, cookies=gone) if url else _signed_out(visit, gone, still_at_microsoft=True)
 
 
-def _signed_out(visit: Visit, cookies: list[str]) -> func.HttpResponse:
-    return page(visit, "signed_out", cookies=cookies, signin_url="/login", microsoft_signout_url=None)
+def _signed_out(visit: Visit, cookies: list[str], *, still_at_microsoft: bool = False) -> func.HttpResponse:
+    return page(
+        visit, "signed_out", cookies=cookies, signin_url="/login", still_at_microsoft=still_at_microsoft
+    )
 
 
 def _microsoft_sign_out(services: Services) -> str:
     """Give Microsoft's sign-out (OpenID Connect RP-Initiated Logout 1.0), or nothing while it is out of reach."""
     try:
         metadata = services.identity.metadata(services.settings.get().application)
-    except (NotConfigured, UpstreamUnavailable):
+    except SignInError:
         return ""
     if not metadata.end_session_endpoint:
         return ""
@@ -115,7 +117,10 @@ def _microsoft_sign_out(services: Services) -> str:
 
 
 def _logout_microsoft(visit: Visit) -> func.HttpResponse:
-    """End the sessions that came from one session of Microsoft (OpenID Connect Front-Channel Logout 1.0)."""
+    """End the sessions that came from one session of Microsoft (OpenID Connect Front-Channel Logout 1.0).
+
+    The cookie stays: in a frame of Microsoft's page it can be neither read nor removed. Its token is good for 10 minutes.
+    """
     from shared import session
     from shared.audit import Event
 
@@ -127,18 +132,7 @@ def _logout_microsoft(visit: Visit) -> func.HttpResponse:
     for account_id in session.end_provider_session(services.store, sid):
         event = Event("signout", services.clock(), visit.reference, account_id, reason="front_channel")
         services.audit.record(event)
-    return respond(visit, "", cookies=_cookie_of(visit, sid))
-
-
-def _cookie_of(visit: Visit, provider_session: str) -> list[str]:
-    """Take the session cookie away, when the browser brought one that came from this session of Microsoft."""
-    from shared import session
-
-    try:
-        mine = presented(visit).id.startswith(f"{session.provider_partition(provider_session)}.")
-    except InvalidSession:
-        mine = False
-    return [set_cookie(SESSION_COOKIE, "", max_age=0)] if mine else []
+    return respond(visit, "")
 
 
 def _jwks(visit: Visit) -> func.HttpResponse:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from shared.services import Services
 
 _DEVICE_COOKIE = "__Host-sos-device"
+_CLOSED = (
+    "There were too many wrong passwords for this user name. Use a browser that has signed in with it before, or ask the "
+    "engineer to open it again."
+)
 _REFUSED = "The user name or the password is wrong, or this account does not sign in with a password."
 
 
@@ -93,6 +97,8 @@ def _told(error: SignInError | None) -> tuple[int, dict[str, str], str | None, s
     from functions.failures import retry_after, status_of
     from shared.diagnosis import minutes_and_seconds
 
+    if isinstance(error, TooManyAttempts) and error.closed:
+        return status_of(error), retry_after(error.retry_after), None, _CLOSED
     if isinstance(error, TooManyAttempts):
         wait = minutes_and_seconds(error.retry_after.total_seconds())
         return status_of(error), retry_after(error.retry_after), wait, None

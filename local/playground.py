@@ -7,6 +7,7 @@ Everything goes the way it goes in production: the rules of `shared` on the real
 import base64
 import json
 import os
+import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from local.laptop import Cloud
 from shared import accounts, settings
 from shared.access import Level
 from shared.azure.connect import connect
-from shared.certificate import CERTIFICATE_NAME, CertificateVersion, read_current, thumbprint, use_version
+from shared.certificate import CERTIFICATE_NAME, adopt, read_current
 from shared.config import Config
 from shared.errors import NotConfigured
 from shared.password import hash_password
@@ -103,18 +104,13 @@ def certify(services: Services, control: "_Control", ca_file: str) -> None:
     try:
         read_current(services.store)
     except NotConfigured:
-        certificate = _create_certificate(services.config.key_vault_url, ca_file)
-        control.post("certificates", {"der_base64": base64.b64encode(certificate.der).decode()})
-        use_version(services.store, certificate.version)
+        version, der = _create_certificate(services.config.key_vault_url, ca_file)
+        control.post("certificates", {"der_base64": base64.b64encode(der).decode()})
+        adopt(services.store, services.vault, version, ssl.DER_cert_to_PEM_cert(der).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class _Created:
-    version: CertificateVersion
-    der: bytes
-
-
-def _create_certificate(vault_url: str, ca_file: str) -> _Created:
+def _create_certificate(vault_url: str, ca_file: str) -> tuple[str, bytes]:
+    """Create a certificate as the engineer does in the portal; gives its version and its public part (DER)."""
     client = CertificateClient(vault_url, ManagedIdentityCredential(), connection_verify=ca_file)
     policy = CertificatePolicy(
         "Self",
@@ -127,10 +123,9 @@ def _create_certificate(vault_url: str, ca_file: str) -> _Created:
     poller = client.begin_create_certificate(CERTIFICATE_NAME, policy, _polling_interval=0.1)
     poller.wait(_CERTIFICATE_SECONDS)
     made = client.get_certificate(CERTIFICATE_NAME)
-    properties, der = made.properties, bytes(made.cer or b"")
-    if properties is None or properties.version is None or properties.expires_on is None:
-        raise RuntimeError("the vault made a certificate without a version or an end")
-    return _Created(CertificateVersion(properties.version, thumbprint(der), properties.expires_on), der)
+    if made.properties is None or made.properties.version is None or made.cer is None:
+        raise RuntimeError("the vault made a certificate without a version or a public part")
+    return made.properties.version, bytes(made.cer)
 
 
 class _Control:

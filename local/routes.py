@@ -1,4 +1,8 @@
-"""Which function takes a request: the route table of the Functions host (ASP.NET Core routing)."""
+"""Which function takes a request: the route table of the Functions host.
+
+The host tries routes in the order of the functions' names, whatever their templates (azure-functions-host #9876), and
+answers HEAD wherever it answers GET.
+"""
 
 import re
 from collections.abc import Iterable
@@ -20,12 +24,11 @@ class Route:
     function: Function
     pattern: re.Pattern[str]
     methods: frozenset[str]
-    precedence: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """All routes of an app, the most specific first."""
+    """All routes of an app, in the order in which they are tried."""
 
     routes: tuple[Route, ...]
 
@@ -33,13 +36,14 @@ class Routes:
     def of(cls, functions: Iterable[Function], prefix: str) -> Self:
         """Make the table of the HTTP functions. Raises ValueError for a template that the host refuses."""
         http = [f for f in functions if f.trigger["type"] == "httpTrigger"]
-        return cls(tuple(sorted((_route(f, prefix) for f in http), key=lambda route: route.precedence)))
+        return cls(tuple(_route(f, prefix) for f in sorted(http, key=lambda f: f.name.lower())))
 
     def match(self, method: str, path: str) -> tuple[Function, dict[str, str]] | None:
         """Find the function for a decoded path, and the values in the path.
 
-        The method is part of the match: what a specific route does not take falls to the next one.
+        The method is part of the match: what one route does not take falls to the next one.
         """
+        method = "GET" if method == "HEAD" else method
         for route in self.routes:
             found = route.pattern.fullmatch(path)
             if found and (not route.methods or method in route.methods):
@@ -65,22 +69,18 @@ def _route(function: Function, prefix: str) -> Route:
             f"the host keeps routes that begin with {segments[0]!r} for itself (function {function.name})"
         )
         raise ValueError(message)
-    pattern, precedence = "", []
-    for segment in segments:
-        part, weight = _compile(segment)
-        pattern += part
-        precedence.append(weight)
+    pattern = "".join(_compile(segment) for segment in segments)
     methods = frozenset(method.upper() for method in function.trigger.get("methods", ()))
-    return Route(function, re.compile(f"{pattern}/?", re.IGNORECASE), methods, tuple(precedence))
+    return Route(function, re.compile(f"{pattern}/?", re.IGNORECASE), methods)
 
 
-def _compile(segment: str) -> tuple[str, int]:
-    """Compile a segment and weigh it: literals before parameters before catch-alls (RoutePrecedence)."""
+def _compile(segment: str) -> str:
+    """Compile a segment: a literal, a parameter or a catch-all."""
     parameter = _PARAMETER.fullmatch(segment)
     if parameter is None:
         if "{" in segment:
             message = f"this host does not know the route segment {segment!r}"
             raise ValueError(message)
-        return "/" + re.escape(segment), 1
+        return "/" + re.escape(segment)
     star, name = parameter.groups()
-    return (f"(?:/(?P<{name}>.*))?", 5) if star else (f"/(?P<{name}>[^/]+)", 3)
+    return f"(?:/(?P<{name}>.*))?" if star else f"/(?P<{name}>[^/]+)"

@@ -5,14 +5,16 @@ import json
 import os
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from shared import accounts, settings, setup
+from shared import accounts, certificate, limits, settings, setup, throttle
 from shared.audit import Event
 from shared.azure.connect import connect
 from shared.config import Config
 from shared.errors import ConfigurationError, SignInError
 from shared.principal import Principal
 from shared.services import Services
+from shared.user_name import normalise_user_name
 
 _REFERENCE = "ops"
 
@@ -57,6 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     link = commands.add_parser("setup-link", help="make a link by which the Owner sets a password, once")
     link.set_defaults(run=_setup_link)
 
+    use = commands.add_parser("use-certificate", help="sign with this version of the certificate from now on")
+    use.add_argument("--version", required=True, help="the version in the vault (32 hexadecimal digits)")
+    use.add_argument(
+        "--file",
+        required=True,
+        help="its public part, as PEM (Key Vault › Certificates › Download in CER/PEM)",
+    )
+    use.set_defaults(run=_use_certificate)
+
+    unlock = commands.add_parser("unlock", help="forget the wrong passwords that were tried for a user name")
+    unlock.add_argument("user_name")
+    unlock.set_defaults(run=_unlock)
+
     tie = commands.add_parser("tie-owner", help="tie the Owner's account to the Owner's Microsoft account")
     tie.add_argument("--tenant-id", required=True, help="Directory (tenant) ID of the person")
     tie.add_argument(
@@ -92,6 +107,20 @@ def _setup_link(services: Services, options: argparse.Namespace) -> str:
     link = setup.new_link(services.vault, services.clock, services.config.address)
     _record(services, "owner.setup_link_made")
     return link
+
+
+def _use_certificate(services: Services, options: argparse.Namespace) -> str:
+    pem = Path(options.file).read_bytes()
+    used = certificate.adopt(services.store, services.vault, options.version, pem)
+    _record(services, "certificate.used", used.version)
+    return f"Signing with {used.version} (x5t#S256 {used.thumbprint}), valid until {used.not_after:%Y-%m-%d}."
+
+
+def _unlock(services: Services, options: argparse.Namespace) -> str:
+    name = normalise_user_name(options.user_name)
+    throttle.reset(services.store, limits.account_limit(name, services.pepper.get().throttle_key))
+    _record(services, "throttle.reset")
+    return "The next attempt for this user name is free."
 
 
 def _tie_owner(services: Services, options: argparse.Namespace) -> str:

@@ -13,18 +13,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 
-from shared.ports import Row, Store, Table, Value
+from shared.ports import Row, Store, Table
 
 _log = logging.getLogger("sos")
 
 _MAX_WAITING = 10_000
 _BATCH = 100  # entities in one transaction of Tables
 _LINGER_SECONDS = 0.2
+_MAX_TROUBLES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,22 @@ class Event:
     account_id: str = ""
     method: str = ""
     reason: str = ""
-    details: dict[str, Value] = field(default_factory=dict)
+    where: str = ""
+    """For a fault of ours: the places in the code, the innermost first."""
     warning: bool = False
 
     def line(self) -> str:
         """Write the event as one line of JSON."""
-        facts: dict[str, Value] = {
+        facts = {
             "event": self.name,
             "at": self.at.isoformat(timespec="milliseconds"),
             "reference": self.reference,
             "account": self.account_id,
             "method": self.method,
             "reason": self.reason,
-            **self.details,
+            "where": self.where,
         }
-        return json.dumps({key: value for key, value in facts.items() if value != ""}, default=str)
+        return json.dumps({key: value for key, value in facts.items() if value})
 
     @property
     def partition(self) -> str:
@@ -74,10 +76,14 @@ class AuditLog:
         self._lock = threading.Lock()
         self._writer = threading.Lock()  # held while a batch is written: whoever flushes waits for it
         self._writing = False
+        self._troubles: deque[str] = deque(maxlen=_MAX_TROUBLES)
 
     def record(self, event: Event) -> None:
         """Log an event and queue its row. Never raises, never waits for the store."""
         _log.log(logging.WARNING if event.warning else logging.INFO, event.line())
+        # Said here, because the host drops lines that are logged outside of an invocation.
+        while self._troubles:
+            _log.error(self._troubles.popleft())
         with self._lock:
             if len(self._waiting) >= _MAX_WAITING:
                 self._waiting.popleft()
@@ -117,7 +123,7 @@ class AuditLog:
                 self._store.insert_all(Table.AUDIT, rows)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must be written
                 facts = {"event": "audit.not_written", "reason": type(error).__name__, "events": len(rows)}
-                _log.error(json.dumps(facts))
+                self._troubles.append(json.dumps(facts))
 
 
 def _start_thread(work: Callable[[], None]) -> None:

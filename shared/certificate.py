@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from shared.base64url import base64url
 from shared.errors import NotConfigured
 from shared.jws import attach, signing_input
-from shared.ports import Clock, Row, Store, Table, Value
+from shared.ports import Clock, Row, Store, Table, Value, Vault
 
 CERTIFICATE_NAME: Final = "sos-entra"
 """The name of the certificate in the vault."""
@@ -68,6 +76,34 @@ def use_version(store: Store, current: CertificateVersion) -> None:
         store.insert(Table.SETTINGS, Row(_PARTITION, _KEY, values))
     else:
         store.replace(Table.SETTINGS, Row(_PARTITION, _KEY, values, row.etag))
+
+
+def adopt(store: Store, vault: Vault, version: str, pem: bytes) -> CertificateVersion:
+    """Sign with a version of the vault from now on. `pem` is its public part.
+
+    Raises ValueError when that is no certificate, or not of the key that the vault signs with: every sign-in would fail.
+    """
+    public = x509.load_pem_x509_certificate(pem)
+    if not _signs_for(public, vault, version):
+        raise ValueError("This certificate does not belong to that version in the vault.")
+    adopted = CertificateVersion(
+        version, thumbprint(public.public_bytes(Encoding.DER)), public.not_valid_after_utc
+    )
+    use_version(store, adopted)
+    return adopted
+
+
+def _signs_for(public: x509.Certificate, vault: Vault, version: str) -> bool:
+    key, sample = public.public_key(), hashlib.sha256(version.encode()).digest()
+    signature = vault.sign(CERTIFICATE_NAME, version, "PS256", sample)
+    if not isinstance(key, RSAPublicKey):
+        return False
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+    try:
+        key.verify(signature, sample, pss, Prehashed(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 class ClientAssertions:

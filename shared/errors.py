@@ -2,7 +2,7 @@
 
 Wrong is not broken: what a person or Microsoft got wrong (`LoginRejected`, `AccessDenied`, `WrongCredentials`)
 and what is out of order (`UpstreamUnavailable`, `ConfigurationError`) are different kinds. Only
-`functions/http.py` knows which HTTP status each one is.
+`functions/failures.py` knows which HTTP status each one is.
 
 No message here ever holds a token, a code, a key, a password or a person's name.
 """
@@ -116,13 +116,14 @@ class WeakPassword(SignInError):
 
 
 class TooManyAttempts(SignInError):
-    """The password door waits before the next try."""
+    """The password door waits before the next try; `closed`: no wait opens it again, from this browser."""
 
     code = "too_many_attempts"
 
-    def __init__(self, retry_after: timedelta) -> None:
-        super().__init__(f"retry after {retry_after.total_seconds():.0f} s")
+    def __init__(self, retry_after: timedelta, *, closed: bool = False) -> None:
+        super().__init__("closed" if closed else f"retry after {retry_after.total_seconds():.0f} s")
         self.retry_after = retry_after
+        self.closed = closed
 
 
 class ForgedRequest(SignInError):

@@ -90,6 +90,8 @@ class Decision:
 
     wait: timedelta
     values: Mapping[str, Value] | None
+    closed: bool = False
+    """No wait opens it again: only a sign-in from a known browser, a new set-up link, or `ops unlock`."""
 
 
 def attempt_from(user_name: str, address: str, device: DeviceId | None, key: bytes) -> Attempt:
@@ -125,7 +127,7 @@ def _failures_in_a_row(row: Row | None, now: datetime) -> Decision:
     """Free failures first, then a wait after each, then no more."""
     failures, last = (0, now) if row is None else (_integer(row, "failures"), _time(row, "last_failure"))
     if failures >= MAX_FAILURES:
-        return Decision(LONGEST_WAIT, None)
+        return Decision(LONGEST_WAIT, None, closed=True)
     if failures >= FREE_FAILURES:
         from_the_future = last > now + CLOCK_TOLERANCE
         last = now if from_the_future else last

@@ -46,12 +46,12 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     try:
         user_name = normalise_user_name(typed.user_name)
     except BadRequest:
-        raise WrongCredentials from None  # no account can have such a name
+        user_name = ""  # a name that no account can have: charged and verified like any other
     known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
     with evaluation_place(known_browser=known is not None):
         attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
         reservation = throttle.reserve(store, attempt, now)
-        account = accounts.account_by_user_name(store, user_name)
+        account = accounts.account_by_user_name(store, user_name) if user_name else None
         stored = account.password_hash.reveal() if account else ""
         verification = verify_password(typed.password, stored or None, pepper.password)
     if reason := _reason(account, sso_active=sso_active, right_password=verification.matches):

@@ -42,7 +42,7 @@ def reserve(store: Store, attempt: Attempt, now: datetime) -> Reservation:
         for limit, row, decision in decisions:
             if decision.wait > NO_WAIT:
                 _bring_back(store, limit, row, decision)
-        raise TooManyAttempts(wait)
+        raise TooManyAttempts(wait, closed=any(decision.closed for _, _, decision in decisions))
     for position, (limit, row) in enumerate(rows):
         try:
             _charge(store, limit, row, now)
@@ -73,7 +73,7 @@ def _charge(store: Store, limit: Limit, row: Row | None, now: datetime) -> None:
     def charge(row: Row | None) -> None:
         decision = decide(limit, row, now)
         if decision.wait > NO_WAIT:
-            raise TooManyAttempts(decision.wait)
+            raise TooManyAttempts(decision.wait, closed=decision.closed)
         _write(store, limit, row, decision)
 
     if not _swap(store, limit, row, charge):

@@ -403,7 +403,7 @@ def _doors(services: Services) -> dict[tuple[str, str], Door]:
 
 
 def _route(doors: Mapping[tuple[str, str], Door], method: str, path: str) -> tuple[Door, dict[str, str]]:
-    route = path.strip("/")
+    route, method = path.strip("/"), "GET" if method == "HEAD" else method
     if door := doors.get((method, route or "/")):
         return door, {}
     if route.startswith("assets/") and (door := doors.get((method, "assets/{name}"))):

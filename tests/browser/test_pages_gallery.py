@@ -86,8 +86,8 @@ SAMPLES: dict[str, tuple[str, dict[str, object]]] = {
             "csrf_token": "csrf",
         },
     ),
-    "signed-out": ("signed_out", {"signin_url": "/login", "microsoft_signout_url": None}),
-    "signed-out-microsoft": ("signed_out", {"signin_url": "/login", "microsoft_signout_url": "/microsoft"}),
+    "signed-out": ("signed_out", {"signin_url": "/login", "still_at_microsoft": False}),
+    "signed-out-microsoft": ("signed_out", {"signin_url": "/login", "still_at_microsoft": True}),
     "message-not-assigned": (
         "message",
         {

@@ -95,6 +95,15 @@ def test_a_warm_sign_in_signs_no_second_assertion(house: House) -> None:
     assert house.vault.signed == ["v1", "v1"]
 
 
+def test_an_assertion_from_the_future_is_not_reused(house: House) -> None:
+    """After the clock was set back, Microsoft would see the assertion at hand as one that is not valid yet."""
+    house.sign_in_with_microsoft()
+    house.clock.move(hours=-1)
+    house.another_browser()
+    house.sign_in_with_microsoft()
+    assert house.vault.signed == ["v1", "v1"]
+
+
 def test_keys_of_microsoft_are_fetched_once(house: House) -> None:
     """Ten sign-ins within the hour need the key set once."""
     for _ in range(10):
@@ -200,6 +209,16 @@ def test_the_tied_owner_signs_in_with_microsoft(house: House) -> None:
     house.sign_in_with_microsoft()
     told = house.get("/session").json
     assert (told["account"], told["level"], told["name"]) == ("owner", "owner", "Owner")
+
+
+def test_the_untied_owner_is_a_user_at_microsoft(house: House) -> None:
+    """Once untied, the Owner's Microsoft account no longer opens the Owner's account, though a pointer is left."""
+    owner = accounts.account_by_id(house.store, accounts.OWNER_ID)
+    assert owner is not None
+    accounts.tie(house.store, accounts.tie(house.store, owner, NURSE), None)
+    house.sign_in_with_microsoft()
+    told = house.get("/session").json
+    assert (told["account"], told["level"]) == (NURSE.account_id, "user")
 
 
 def test_a_name_decides_nothing(house: House) -> None:

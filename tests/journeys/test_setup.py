@@ -170,6 +170,9 @@ def _ready(town: Town, worker: Worker) -> bool:
 
 def _install(town: Town) -> None:
     workers = [town.start_worker() for _ in range(3)]
+    town.fail(
+        "vault", "delay", "PUT /secrets", seconds=1
+    )  # so that the three meet while a secret is being made
     with ThreadPoolExecutor(3) as pool:
         first = list(pool.map(lambda w: town.browser(w).get(f"{town.address}/signin").status, workers))
     assert set(first) <= {200, 503}

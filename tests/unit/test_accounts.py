@@ -405,6 +405,7 @@ def test_two_creations_of_one_name_at_once(nth_write: int) -> None:
     found = account_by_user_name(store, "nurse")
     assert found is not None
     assert [account.id for account in told] == [found.id]
+    assert [row.key for row in store.query(Table.ACCOUNTS, "account")] == [found.id]
 
 
 def test_ids_are_random_and_the_owners_is_not() -> None:

@@ -2,12 +2,11 @@ import atexit
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +21,9 @@ from shared.services import Services
 from shared.session import Issuer
 from shared.settings import SsoSettings, read_settings, save_settings
 from tests.house import ADDRESS, APPLICATION, START, House
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 SECOND_VERSION = CertificateVersion("v2", "another-thumbprint", START + timedelta(days=700))
@@ -108,7 +110,7 @@ def test_how_long_a_value_is_fresh(kept: str, fresh_for: timedelta, monkeypatch:
 
 @pytest.mark.parametrize("kept", ["settings", "certificate", "key_ring"])
 def test_an_instance_that_rested_reads_before_it_answers(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a moment earlier. After a quarter of an hour without a request what it knows may be far from true; the pepper never changes."""
+    """After a quarter of an hour without a request, and no earlier, what it knows may be far from true."""
     house = furnished()
     value = kept_values(house.services)[kept]
     first = value.get()
@@ -232,9 +234,10 @@ def test_events_go_to_one_log_which_is_flushed_at_the_end(monkeypatch: pytest.Mo
     monkeypatch.setattr(atexit, "register", registered.append)
     monkeypatch.setattr(threading.Thread, "start", lambda _thread: None)
     house = House()
+    services = Services(house.config, house.clock, house.store, house.vault, house.identity)
     assert registered == []
-    house.services.audit.record(Event("an event", START, "a reference"))
-    assert house.services.audit is house.services.audit
+    services.audit.record(Event("an event", START, "a reference"))
+    assert services.audit is services.audit
     assert house.store.query(Table.AUDIT, "2027-03-01") == []
     (flush,) = registered
     flush()

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import UpstreamUnavailable
 from shared.key_ring import SECRET_NAME, KeyRing
-from shared.ports import Clock, Store, Vault, VaultSecret
+from shared.ports import Clock, Row, Store, Table, Vault, VaultSecret
 from shared.secret import Secret
 from shared.vault_secrets import PEPPER_NAME, load_key_ring, load_pepper
 from tests.house import START, MovableClock, PaperVault
@@ -166,6 +166,16 @@ def test_a_maker_that_died_after_writing_is_not_replaced(name: str) -> None:
     found = KeyRing.generate(START).to_secret()
     place.store.before_write(1, lambda: place.vault.secrets.update({name: VaultSecret(found)}))
     assert place.load(name) == found.reveal()
+    assert place.vault.written == []
+
+
+@each_secret
+def test_a_maker_without_an_end_is_not_replaced(name: str) -> None:
+    """A row that makes no sense is for the engineer: nothing is made over it."""
+    place = Place()
+    place.store.insert(Table.SETTINGS, Row("secrets", name, {"until": "soon"}))
+    place.clock.move(days=1)
+    assert place.load(name) == "later"
     assert place.vault.written == []
 
 
