@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.http import SESSION_COOKIE, set_cookie
+from functions.http import DEVICE_COOKIE, SESSION_COOKIE, set_cookie
 
 if TYPE_CHECKING:
     from functions.http import Visit
@@ -35,8 +35,10 @@ def current(visit: Visit) -> Current:
     try:
         from shared import session
 
-        sso_active = services.settings.get().sso_active
-        renewed = session.renew(services.store, found.id, now, sso_active=sso_active)
+        settings = services.settings.get()
+        renewed = session.renew(
+            services.store, found.id, now, sso_active=settings.sso_active, admin_role=settings.admin_role
+        )
     except UpstreamUnavailable:
         if now >= found.expires_at:
             raise
@@ -70,6 +72,13 @@ def session_cookie(visit: Visit, made: Session) -> str:
     services = visit.services
     token = session.write_token(made, services.key_ring.get(), services.issuer, services.clock())
     return set_cookie(SESSION_COOKIE, token)
+
+
+def known_browser(device_cookie: str) -> str:
+    """Write the cookie that marks a browser as one that the account's holder has used."""
+    from shared import device
+
+    return set_cookie(DEVICE_COOKIE, device_cookie, max_age=int(device.LIFETIME.total_seconds()))
 
 
 def destination(visit: Visit, next_path: str) -> str:

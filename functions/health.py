@@ -44,19 +44,22 @@ def _alive(visit: Visit) -> func.HttpResponse:
 def _ready(visit: Visit) -> func.HttpResponse:
     """Say whether a person could sign in now: each part by a word, nothing of what is inside."""
     from shared.settings import read_settings
-    from shared.vault_secrets import PEPPER_NAME
 
     services = visit.services
     checks = {
-        # Asked anew, because what is remembered says nothing about now.
+        # Asked anew, because what is remembered says nothing about now; the vault at most every few seconds.
         "store": _state(lambda: read_settings(services.store)),
-        "vault": _state(
-            lambda: (services.vault.secret(PEPPER_NAME), services.pepper.get(), services.key_ring.get())
-        ),
+        "vault": _state(lambda: _vault(services)),
         "certificate": _state(lambda: _certificate(services)),
     }
     ready = all(state == "ok" for state in checks.values())
     return json_answer(visit, {"ready": ready, **checks}, status=200 if ready else 503)
+
+
+def _vault(services: Services) -> None:
+    services.ask_vault()
+    services.pepper.get()
+    services.key_ring.get()
 
 
 def _certificate(services: Services) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.services import Services
 
 SESSION_COOKIE: Final = "__Host-sos-session"
+DEVICE_COOKIE: Final = "__Host-sos-device"
 MAX_FORM_BYTES: Final = 64 * 1024
 _MAX_FIELDS: Final = 40
 _FORM_COOKIE: Final = "__Host-sos-form"
@@ -47,7 +48,8 @@ class Visit:
         """The cookies; what is not a cookie is passed over, and of two with one name the first counts."""
         found: dict[str, str] = {}
         for part in self.header("cookie").split(";"):
-            name, separator, value = part.strip().partition("=")
+            # Not `strip()`: it takes Unicode spaces too, and a browser lets others set "\u2000__Host-…" (RFC 6265, 5.2).
+            name, separator, value = part.strip(" \t").partition("=")
             if separator:
                 found.setdefault(name, value)
         return found

@@ -8,7 +8,7 @@ import azure.functions as func
 
 from functions.current import current, destination
 from functions.http import Visit, answer, page, redirect, set_cookie, with_query
-from shared.errors import InvalidSession
+from shared.errors import BadRequest, InvalidSession
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -38,7 +38,7 @@ def _home(visit: Visit) -> func.HttpResponse:
     except InvalidSession:
         return redirect(visit, "/login")
     # Where the application has this very address, a proxy sends "/" there: who arrives here would go in circles.
-    if config.app_url and config.app_url != config.address:
+    if config.app_is_elsewhere:
         return redirect(visit, config.app_url, cookies=here.cookies)
     session = here.session
     return page(
@@ -73,6 +73,9 @@ def _login(visit: Visit) -> func.HttpResponse:
             return redirect(visit, destination(visit, next_path), cookies=here.cookies)
     if not visit.services.settings.get().sso_active:
         return redirect(visit, with_query("/signin", next=next_path))
+    if visit.header("sec-fetch-dest") not in {"", "document"}:
+        # An image or a script of another page must not fill the browser with transactions; a program gets an answer.
+        raise BadRequest("not_a_page")
     started = signin.start(visit.services, next_path, hints, second_try=visit.query("again") == "1")
     lifetime = int(transaction.LIFETIME.total_seconds())
     dropped = signin.transactions_to_drop(visit.services, visit.cookies)

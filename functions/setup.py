@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
+from functions.current import known_browser
 from functions.http import Visit, answer, form_page, page
 from shared.errors import WeakPassword
 
@@ -42,10 +43,10 @@ def _finish(visit: Visit) -> func.HttpResponse:
     if password != again:
         return _page(visit, token, user_name, WeakPassword((_NOT_THE_SAME,)))
     try:
-        setup.finish(visit.services, token, user_name, Secret(password), visit.reference)
+        device_cookie = setup.finish(visit.services, token, user_name, Secret(password), visit.reference)
     except WeakPassword as error:
         return _page(visit, token, user_name, error)
-    return page(visit, "setup_done")
+    return page(visit, "setup_done", cookies=[known_browser(device_cookie)])
 
 
 def _page(

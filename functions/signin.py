@@ -7,14 +7,13 @@ from urllib.parse import urlsplit
 
 import azure.functions as func
 
-from functions.current import destination, session_cookie
-from functions.http import Visit, answer, form_page, redirect, set_cookie, with_query
+from functions.current import destination, known_browser, session_cookie
+from functions.http import DEVICE_COOKIE, Visit, answer, form_page, redirect, with_query
 from shared.errors import SignInError, TooManyAttempts, WrongCredentials
 
 if TYPE_CHECKING:
     from shared.services import Services
 
-_DEVICE_COOKIE = "__Host-sos-device"
 _CLOSED = (
     "There were too many wrong passwords for this user name. Use a browser that has signed in with it before, or ask the "
     "engineer to open it again."
@@ -39,7 +38,6 @@ def _form(visit: Visit) -> func.HttpResponse:
 
 
 def _attempt(visit: Visit) -> func.HttpResponse:
-    from shared import device
     from shared.next_path import local_path
     from shared.password_signin import Credentials, sign_in
     from shared.secret import Secret
@@ -50,7 +48,7 @@ def _attempt(visit: Visit) -> func.HttpResponse:
         user_name=form.get("username", ""),
         password=Secret(form.get("password", "")),
         client_address=visit.client_address,
-        device_cookie=visit.cookies.get(_DEVICE_COOKIE, ""),
+        device_cookie=visit.cookies.get(DEVICE_COOKIE, ""),
     )
     try:
         admitted = sign_in(visit.services, typed, visit.reference)
@@ -59,11 +57,7 @@ def _attempt(visit: Visit) -> func.HttpResponse:
 
         failures.record(visit, error)
         return _page(visit, form.get("next", ""), form.get("username", ""), error)
-    known_for = int(device.LIFETIME.total_seconds())
-    cookies = [
-        session_cookie(visit, admitted.session),
-        set_cookie(_DEVICE_COOKIE, admitted.device_cookie, max_age=known_for),
-    ]
+    cookies = [session_cookie(visit, admitted.session), known_browser(admitted.device_cookie)]
     return redirect(visit, destination(visit, local_path(form.get("next", ""))), cookies=cookies)
 
 

@@ -42,6 +42,13 @@ class Event:
     """For a fault of ours: the places in the code, the innermost first."""
     warning: bool = False
 
+    @property
+    def severity(self) -> int:
+        """The level of its line in the log: an error is ours, a warning is worth a look."""
+        if self.where:
+            return logging.ERROR
+        return logging.WARNING if self.warning else logging.INFO
+
     def line(self) -> str:
         """Write the event as one line of JSON."""
         facts = {
@@ -80,10 +87,8 @@ class AuditLog:
 
     def record(self, event: Event) -> None:
         """Log an event and queue its row. Never raises, never waits for the store."""
-        _log.log(logging.WARNING if event.warning else logging.INFO, event.line())
-        # Said here, because the host drops lines that are logged outside of an invocation.
-        while self._troubles:
-            _log.error(self._troubles.popleft())
+        _log.log(event.severity, event.line())
+        self._say_troubles()
         with self._lock:
             if len(self._waiting) >= _MAX_WAITING:
                 self._waiting.popleft()
@@ -98,15 +103,24 @@ class AuditLog:
 
     def flush(self) -> None:
         """Write what waits, now; for the end of the process, and for tests."""
+        self._write_all()
+        self._say_troubles()
+
+    def _write_all(self) -> None:
         with self._writer:
             while batch := self._take():
                 self._write(batch)
+
+    def _say_troubles(self) -> None:
+        # By whoever records or flushes next: the host drops lines that are logged outside of an invocation.
+        while self._troubles:
+            _log.error(self._troubles.popleft())
 
     def _write_until_empty(self) -> None:
         # A moment's wait gathers the events of a busy second into one request.
         time.sleep(_LINGER_SECONDS)
         while True:
-            self.flush()
+            self._write_all()
             with self._lock:
                 if not self._waiting:
                     self._writing = False

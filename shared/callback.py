@@ -31,6 +31,7 @@ from shared.session import Session, SignedIn
 from shared.transaction import LoginTransaction
 
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+_BUSY_FOR = timedelta(seconds=3)
 _AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
 
@@ -127,13 +128,18 @@ def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, st
 def _redeem_once(services: Services, login: LoginTransaction, answer: Mapping[str, str]) -> str:
     certificate = services.certificate.get()
     client_id = login.application.client_id
-    return services.identity.redeem(
-        login.application,
-        services.config.redirect_uri,
-        login.request,
-        answer,
-        lambda token_endpoint: services.assertions.make(client_id, token_endpoint, certificate),
-    )
+    if not services.redemptions.acquire(blocking=False):
+        raise UpstreamUnavailable("microsoft", "too many wait for it", retry_after=_BUSY_FOR)
+    try:
+        return services.identity.redeem(
+            login.application,
+            services.config.redirect_uri,
+            login.request,
+            answer,
+            lambda token_endpoint: services.assertions.make(client_id, token_endpoint, certificate),
+        )
+    finally:
+        services.redemptions.release()
 
 
 def _validate(services: Services, login: LoginTransaction, raw_token: str) -> VerifiedClaims:
@@ -163,7 +169,7 @@ def _admit(services: Services, login: LoginTransaction, claims: VerifiedClaims, 
         raise AccessDenied(reason, account.id)
     if claims.name and claims.name != account.name and account.level is not Level.OWNER:
         account = _rename(services, account, claims.name)
-    return SignedIn(account, level, method, login.session_key, claims.provider_session)
+    return SignedIn(account, level, method, login.session_key, settings.admin_role, claims.provider_session)
 
 
 def _rename(services: Services, account: accounts.Account, name: str) -> accounts.Account:

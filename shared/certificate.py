@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.base64url import base64url
-from shared.errors import NotConfigured
+from shared.errors import NotConfigured, UpstreamUnavailable
 from shared.jws import attach, signing_input
 from shared.ports import Clock, Row, Store, Table, Value, Vault
+from shared.refreshed import BACK_OFF
 
 CERTIFICATE_NAME: Final = "sos-entra"
 """The name of the certificate in the vault."""
@@ -115,6 +116,7 @@ class ClientAssertions:
         self._clock = clock
         self._lock = threading.Lock()
         self._made: dict[tuple[str, str, str], tuple[datetime, str]] = {}
+        self._failed: tuple[datetime, UpstreamUnavailable] | None = None
 
     def make(self, client_id: str, audience: str, certificate: CertificateVersion) -> str:
         """Give an assertion with at least 3 minutes to live. `audience` is the token endpoint."""
@@ -125,8 +127,16 @@ class ClientAssertions:
             # A clock that was set back must not keep an assertion that Microsoft sees as expired.
             if made_at is not None and made_at <= now < made_at + _REUSED_FOR:
                 return assertion
+            if self._failed and timedelta(0) <= now - self._failed[0] < BACK_OFF:
+                raise self._failed[1].with_traceback(
+                    None
+                )  # who waited for the lock does not wait for the vault as well
             unsigned = _unsigned(client_id, audience, certificate.thumbprint, now)
-            signature = self._sign(certificate.version, hashlib.sha256(unsigned).digest())
+            try:
+                signature = self._sign(certificate.version, hashlib.sha256(unsigned).digest())
+            except UpstreamUnavailable as error:
+                self._failed = (self._clock(), error)
+                raise
             assertion = attach(unsigned, signature)
             self._made = {wanted: (now, assertion)}
             return assertion

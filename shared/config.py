@@ -16,6 +16,8 @@ from shared.secret import Secret
 DEFAULT_AUTHORITY_HOST = "https://login.microsoftonline.com"
 DEFAULT_GRAPH_URL = "https://graph.microsoft.com"
 
+_MOST_THREADS = 32
+"""The worker's own bound."""
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:]+")
 
@@ -35,6 +37,8 @@ class Config:
     graph_url: str
     managed_identity_client_id: str
     trusted_ca_file: str
+    threads: int
+    """How many requests an instance works on at once; the platform's own setting."""
 
     @property
     def redirect_uri(self) -> str:
@@ -45,6 +49,11 @@ class Config:
     def is_https(self) -> bool:
         """False on a laptop only."""
         return self.address.startswith("https://")
+
+    @property
+    def app_is_elsewhere(self) -> bool:
+        """False where the application has this very address, or none is set: a proxy sends "/" to it, or nobody does."""
+        return bool(self.app_url) and (self.app_origin != self.address or bool(urlsplit(self.app_url).path))
 
     @property
     def audience(self) -> str:
@@ -76,6 +85,7 @@ class Config:
             graph_url=reader.url("GRAPH_URL", default=DEFAULT_GRAPH_URL),
             managed_identity_client_id=environ.get("AZURE_CLIENT_ID", "").strip(),
             trusted_ca_file=reader.file("TRUSTED_CA_FILE"),
+            threads=reader.threads("PYTHON_THREADPOOL_THREAD_COUNT"),
         )
         if reader.problems:
             raise ConfigurationError(reader.problems)
@@ -122,6 +132,18 @@ class _Reader:
             "such as https://myaccount.table.core.windows.net (or set TABLES_CONNECTION_STRING on a laptop)"
         )
         return self.url("TABLES_URL", hint=hint), None
+
+    def threads(self, name: str) -> int:
+        """Read the size of the worker's pool; what the worker takes when it is not set."""
+        text = self._text(name)
+        if not text:
+            return min(32, (os.cpu_count() or 1) + 4)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_THREADS):
+            self.problems.append(
+                f"{name} is not a number from 1 to {_MOST_THREADS}: set it to 32, or remove it."
+            )
+            return 1
+        return int(text)
 
     def file(self, name: str) -> str:
         """Read the path of a file that must be there when it is named."""

@@ -48,8 +48,9 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
     except BadRequest:
         user_name = ""  # a name that no account can have: charged and verified like any other
     known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
+    attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
+    throttle.require_no_wait(store, attempt, now)  # who must wait takes nobody's place
     with evaluation_place(known_browser=known is not None):
-        attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
         reservation = throttle.reserve(store, attempt, now)
         account = accounts.account_by_user_name(store, user_name) if user_name else None
         stored = account.password_hash.reveal() if account else ""

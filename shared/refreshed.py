@@ -69,12 +69,15 @@ class Refreshed[T]:
         self._loaded: _Loaded[T] | None = None
         self._failed: _Failed | None = None
         self._under_way: Future[T] | None = None
+        self._trouble = ""
 
     def get(self) -> T:
         """Answer the value; without waiting, unless there is none or it is older than `wait_after`.
 
         Without a value, raises what `load` raised, and the same again without another load for BACK_OFF.
         """
+        if self._trouble:
+            self._say_trouble()
         loaded = self._loaded  # one reference, read once: no lock while the value is fresh
         now = self._clock()
         if loaded is not None and self._younger(loaded.at, self._fresh_for, now):
@@ -114,7 +117,14 @@ class Refreshed[T]:
                 outcome.set_running_or_notify_cancel()
         if mine:
             self._run(outcome)
+            self._say_trouble()
         return outcome.result()
+
+    def _say_trouble(self) -> None:
+        # By whoever asks next, in the thread of a request: the host drops lines that are logged outside of an invocation.
+        trouble, self._trouble = self._trouble, ""
+        if trouble:
+            _log.warning(trouble)
 
     def _load_in_background(self, seen: _Loaded[T], now: datetime) -> None:
         with self._lock:
@@ -147,7 +157,7 @@ class Refreshed[T]:
 
     def _settle(self, outcome: Future[T], error: BaseException) -> None:
         reason = f"{error.code}: {error}" if isinstance(error, SignInError) else type(error).__name__
-        _log.warning(json.dumps({"event": "refresh.failed", "reason": reason}))
+        self._trouble = json.dumps({"event": "refresh.failed", "reason": reason})
         with self._lock:
             if self._under_way is outcome:
                 self._under_way, self._failed = None, _Failed(error, self._clock())

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from shared.errors import UpstreamUnavailable
 from shared.refreshed import Refreshed
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ _IDLE: Final = timedelta(minutes=15)
 """An instance that nobody asked for this long reads again before it answers."""
 _RING_FRESH: Final = timedelta(minutes=10)
 _RING_COOL_DOWN: Final = timedelta(minutes=1)
+_THREADS_KEPT_FREE: Final = 2
+"""While Microsoft hangs, this many still serve the Owner's door and those who are signed in."""
+_VAULT_ASKED_EVERY: Final = timedelta(seconds=5)
 _PEPPER_FRESH: Final = timedelta(hours=24)
 
 
@@ -51,8 +55,11 @@ class Services:
         )
         self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH, _IDLE)
         self.pepper: Refreshed[Pepper] = Refreshed(self._load_pepper, clock, _PEPPER_FRESH)
+        self.redemptions = threading.BoundedSemaphore(max(1, config.threads - _THREADS_KEPT_FREE))
         self._lock = threading.Lock()
         self._newer_ring_asked_at: datetime | None = None
+        self._asking_vault = threading.Lock()
+        self._vault_answer: tuple[datetime, UpstreamUnavailable | None] | None = None
         self._signing_keys: dict[str, SigningKeys] = {}
         self._assertions: ClientAssertions | None = None
 
@@ -84,6 +91,23 @@ class Services:
                 return seen
             self._newer_ring_asked_at = now
         return self.key_ring.refresh()
+
+    def ask_vault(self) -> None:
+        """Raise UpstreamUnavailable unless the vault answers. Asks it every few seconds at most, whoever wants to know."""
+        from shared.vault_secrets import PEPPER_NAME
+
+        with self._asking_vault:
+            now, known = self.clock(), self._vault_answer
+            if known is None or not timedelta(0) <= now - known[0] < _VAULT_ASKED_EVERY:
+                try:
+                    self.vault.secret(PEPPER_NAME)
+                except UpstreamUnavailable as error:
+                    known = now, error
+                else:
+                    known = now, None
+                self._vault_answer = known
+        if known[1] is not None:
+            raise known[1].with_traceback(None)
 
     def signing_keys(self, application: Application) -> SigningKeys:
         """Give the keys of Microsoft's tokens for this tenant."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shared import accounts, jws
-from shared.access import AuthenticationMethod, Level, refusal
+from shared.access import AuthenticationMethod, Level, level_with_roles, refusal
 from shared.base64url import base64url
 from shared.errors import Conflict, InvalidSession
 from shared.key_ring import KeyRing
@@ -62,6 +62,8 @@ class SignedIn:
     level: Level
     method: AuthenticationMethod
     key: str
+    admin_role: str = ""
+    """The app role that raised the level, where one did."""
     provider_session: str = ""
     """The `sid` of Microsoft, by which its front-channel sign-out finds the session."""
 
@@ -71,10 +73,9 @@ def create(store: Store, signed_in: SignedIn, now: datetime) -> Session:
     account = signed_in.account
     sid = signed_in.provider_session
     partition = provider_partition(sid) if sid else _partition("own", signed_in.key)
-    raised = signed_in.level is not account.level
     values: dict[str, Value] = {
         "account": account.id,
-        "raised_to": signed_in.level.slug if raised else "",
+        "raised_by": signed_in.admin_role if signed_in.level is not account.level else "",
         "method": signed_in.method.value,
         "auth_time": now,
         "last_seen": now,
@@ -83,10 +84,10 @@ def create(store: Store, signed_in: SignedIn, now: datetime) -> Session:
     return _session(f"{partition}.{signed_in.key}", account, signed_in.level, signed_in.method, now, now)
 
 
-def renew(store: Store, session_id: str, now: datetime, *, sso_active: bool) -> Session:
+def renew(store: Store, session_id: str, now: datetime, *, sso_active: bool, admin_role: str) -> Session:
     """Make a session's next token from its row and its account. Raises InvalidSession when it is over.
 
-    Whether the account may sign in this way is asked again: SSO may have become mandatory since.
+    What the account may do is asked again: SSO may have become mandatory since, or the app role another one.
     """
     row = _row_of(store, session_id)
     account_id, method = str(row.values["account"]), AuthenticationMethod(str(row.values["method"]))
@@ -94,7 +95,7 @@ def renew(store: Store, session_id: str, now: datetime, *, sso_active: bool) -> 
     account = accounts.account_by_id(store, account_id)
     if account is None:
         raise InvalidSession("account_gone")
-    level = max(account.level, Level[str(row.values["raised_to"] or account.level.slug).upper()])
+    level = level_with_roles(account.level, (str(row.values["raised_by"]),), admin_role)
     if reason := refusal(method, level, sso_active=sso_active, allow_login=account.allow_login):
         raise InvalidSession(reason)
     if auth_time < account.sessions_from:

@@ -5,11 +5,12 @@ write that sets the password writes it too: of two requests with one token, one 
 """
 
 import hmac
+import re
 import secrets
 from datetime import timedelta
 from hashlib import sha256
 
-from shared import accounts, limits, throttle
+from shared import accounts, device, limits, throttle
 from shared.audit import Event
 from shared.errors import BadRequest, Conflict, InvalidSetupToken, WeakPassword
 from shared.password import check_new_password, hash_password
@@ -19,6 +20,7 @@ from shared.services import Services
 from shared.user_name import normalise_user_name
 
 SETUP_TOKEN_NAME = "sos-setup-token"  # noqa: S105 - the name of the secret, not the secret
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 LINK_LIFETIME = timedelta(hours=24)
 
 
@@ -31,6 +33,8 @@ def new_link(vault: Vault, clock: Clock, address: str) -> str:
 
 def check_token(services: Services, token: str) -> accounts.Account | None:
     """Give the Owner as they are now (None at the first run). Raises InvalidSetupToken unless the token is good."""
+    if not _TOKEN.fullmatch(token):  # before the vault is asked, which strangers must not keep busy
+        raise InvalidSetupToken
     stored = services.vault.secret(SETUP_TOKEN_NAME)
     good = stored is not None and hmac.compare_digest(_hash(stored.value.reveal()), _hash(token))
     if stored is None or not good:
@@ -43,8 +47,10 @@ def check_token(services: Services, token: str) -> accounts.Account | None:
     return owner
 
 
-def finish(services: Services, token: str, user_name: str, password: Secret, reference: str) -> None:
-    """Set the Owner's password (at the first run the user name too), and use up the token.
+def finish(services: Services, token: str, user_name: str, password: Secret, reference: str) -> str:
+    """Set the Owner's password (at the first run the user name too), and use up the token. Gives the device cookie.
+
+    The browser that set the password is one that the Owner knows: guessing from elsewhere must not close it.
 
     Raises InvalidSetupToken, or WeakPassword with every problem of the name or the password.
     """
@@ -60,6 +66,9 @@ def finish(services: Services, token: str, user_name: str, password: Secret, ref
         raise WeakPassword(problems)
     pepper, now = services.pepper.get(), services.clock()
     password_hash = Secret(hash_password(password, pepper.password))
+    still = check_token(services, token)
+    if (still.etag if still else "") != (owner.etag if owner else ""):
+        raise InvalidSetupToken  # a newer link was used while this request waited for its turn to hash
     try:
         accounts.set_owner(services.store, name, password_hash, _hash(token), now)
     except Conflict:
@@ -68,6 +77,7 @@ def finish(services: Services, token: str, user_name: str, password: Secret, ref
     throttle.reset(services.store, limits.account_limit(name, pepper.throttle_key))
     event = Event("owner.password_set", now, reference, accounts.OWNER_ID, warning=owner is not None)
     services.audit.record(event)
+    return device.issue(name, pepper.device_key, now)
 
 
 def _hash(token: str) -> str:

@@ -29,6 +29,14 @@ class Reservation:
     attempt: Attempt
 
 
+def require_no_wait(store: Store, attempt: Attempt, now: datetime) -> None:
+    """Raise TooManyAttempts when the attempt must wait. Charges nothing, and promises nothing: `reserve` decides."""
+    decisions = [decide(limit, _get(store, limit), now) for limit in attempt.charges]
+    wait = max(decision.wait for decision in decisions)
+    if wait > NO_WAIT:
+        raise TooManyAttempts(wait, closed=any(decision.closed for decision in decisions))
+
+
 def reserve(store: Store, attempt: Attempt, now: datetime) -> Reservation:
     """Charge the attempt as if it had failed; without a reservation no password is verified.
 

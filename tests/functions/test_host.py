@@ -33,7 +33,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 log = logging.getLogger("clinic")
 
 @app.route(route="{*path}", methods=["GET", "POST"])
-def rest(req: func.HttpRequest) -> func.HttpResponse:
+def zz_rest(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("rest: " + req.route_params.get("path", ""))
 
 @app.route(route="hello", methods=["GET"])
@@ -47,6 +47,10 @@ def room(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="rooms/free", methods=["GET"])
 def free_room(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("12")
+
+@app.route(route="rooms/taken", methods=["GET"])
+def taken_room(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("never reached: room comes first")
 
 @app.route(route="echo")
 def echo(req: func.HttpRequest) -> func.HttpResponse:
@@ -142,10 +146,11 @@ def echo(http: httpx.Client, method: str = "GET", path: str = "/echo", **request
     return seen
 
 
-def test_most_specific_route_wins(http: httpx.Client) -> None:
-    """A literal comes before a parameter, and that before the catch-all, whatever the order in the app."""
+def test_first_function_by_name_wins(http: httpx.Client) -> None:
+    """Routes are tried in the order of the functions' names, whatever their templates (azure-functions-host #9876)."""
     assert http.get("/hello").text == "hello"
     assert http.get("/rooms/free").text == "12"
+    assert http.get("/rooms/taken").json() == {"room": "taken"}
     assert http.get("/rooms/12").json() == {"room": "12"}
     assert http.get("/rooms/12/beds").text == "rest: rooms/12/beds"
 

@@ -140,7 +140,7 @@ def test_how_long_cookies_live(house: House) -> None:
 
 def test_a_long_destination_still_fits_a_cookie(house: House) -> None:
     """The longest `next` that is accepted is kept whole."""
-    path = "/" + "x" * 1023
+    path = "/" + "x" * 511
     assert house.finish_at_microsoft(house.start_at_microsoft(f"?next={path}")).location == path
 
 
@@ -312,7 +312,7 @@ def test_an_unknown_exception_is_a_page_with_a_reference(
     assert line["event"] == "internal_error"
     assert line["reference"] == answer.reference
     assert line["reason"] == "RuntimeError"
-    assert any(re.fullmatch(r"signin\.py:\d+", where) for where in line["where"])
+    assert any(re.fullmatch(r"signin\.py:\d+", where) for where in line["where"].split(" < "))
     assert "hunter2" not in answer.text + caplog.text
     assert caplog.records[-1].levelname == "ERROR"
 

@@ -478,6 +478,20 @@ def test_only_true_allows_a_sign_in(stored: str | int | bool) -> None:  # noqa: 
     assert found.allow_login is False
 
 
+@pytest.mark.parametrize("missing", ["tenant_id", "object_id"])
+def test_half_an_identity_is_none(missing: str) -> None:
+    """A person is a tenant and an object: one of them names nobody."""
+    store = MemoryStore()
+    made = provision(store, NURSE, "Nurse", START)
+    row = store.get(Table.ACCOUNTS, "account", made.id)
+    assert row is not None
+    store.replace(Table.ACCOUNTS, replace(row, values={**row.values, missing: ""}))
+    found = account_by_id(store, made.id)
+    assert found is not None
+    assert found.principal is None
+    assert account_by_principal(store, NURSE) is None
+
+
 @pytest.mark.parametrize("level", [Level.USER, Level.ADMIN])
 def test_the_owner_keeps_the_level(level: Level) -> None:
     """Nobody can take the Owner's rights, and nobody else can be given them."""

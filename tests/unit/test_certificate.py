@@ -191,12 +191,15 @@ def test_many_at_once_cost_one_signature() -> None:
 
 
 def test_a_vault_that_fails_is_asked_again() -> None:
-    """A failure is passed on, is not kept, and keeps nobody waiting."""
+    """A failure is shared for a moment, so that a queue does not wait for one time-out each, and then forgotten."""
     desk = Desk()
     desk.signer.failing = True
     with pytest.raises(UpstreamUnavailable):
         desk.make()
     desk.signer.failing = False
+    with pytest.raises(UpstreamUnavailable):
+        desk.make()
+    desk.clock.move(seconds=5)
     assert jti(desk.make())
 
 

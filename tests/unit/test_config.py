@@ -43,6 +43,7 @@ def test_the_least_that_is_needed() -> None:
         graph_url="https://graph.microsoft.com",
         managed_identity_client_id="",
         trusted_ca_file="",
+        threads=config.threads,
     )
     assert config.redirect_uri == "https://signin.clinic.example/azure"
     assert config.audience == config.app_origin == "https://signin.clinic.example"

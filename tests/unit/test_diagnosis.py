@@ -196,6 +196,33 @@ def test_anything_else_is_our_fault() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "tone"),
+    [
+        (errors.AuthorizationDenied("x", (65004,)), "info"),
+        (errors.AuthorizationDenied("x", (50076,)), "info"),
+        (errors.TransactionExpired(), "info"),
+        (errors.ForgedRequest(), "info"),
+        (errors.InvalidSetupToken(), "info"),
+        (errors.AccessDenied("sso_not_active"), "info"),
+        (errors.BadRequest("not_found"), "info"),
+        (errors.BadRequest("method"), "info"),
+        (errors.AuthorizationDenied("temporarily_unavailable"), "wait"),
+        (errors.UpstreamUnavailable("store"), "wait"),
+        (errors.TooManyAttempts(WAIT), "wait"),
+        (errors.AccessDenied("deactivated"), "problem"),
+        (errors.AuthorizationDenied("x", (50105,)), "problem"),
+        (errors.AuthorizationDenied("invalid_client", (700027,)), "problem"),
+        (errors.StateMismatch(), "problem"),
+        (ZeroDivisionError(), "problem"),
+    ],
+    ids=repr,
+)
+def test_the_tone_of_a_page(error: Exception, tone: str) -> None:
+    """What a person can mend with another try is no alarm; what passes asks to wait; the rest is a problem."""
+    assert diagnose(error).tone == tone
+
+
+@pytest.mark.parametrize(
     ("port", "password"), [("microsoft", True), ("vault", False), ("store", False), ("brand_new", False)]
 )
 def test_the_way_around_microsoft_is_shown_when_microsoft_is_away(port: str, *, password: bool) -> None:

@@ -59,12 +59,14 @@ class Ward:
     def sign_in(self, level: Level | None = None, provider_session: str = "") -> Session:
         """Make a session now."""
         level = self.account.level if level is None else level
-        signed_in = SignedIn(self.account, level, self.method, random_id(), provider_session)
+        signed_in = SignedIn(self.account, level, self.method, random_id(), "SOS.Admin", provider_session)
         return session.create(self.store, signed_in, self.clock())
 
     def renew(self, made: Session) -> Session:
         """Renew a session now."""
-        return session.renew(self.store, made.id, self.clock(), sso_active=self.sso_active)
+        return session.renew(
+            self.store, made.id, self.clock(), sso_active=self.sso_active, admin_role="SOS.Admin"
+        )
 
     def why_not(self, made: Session) -> str:
         """Say why a session is not renewed; empty when it is."""
@@ -401,7 +403,7 @@ def test_a_session_is_one_insert() -> None:
     assert row is not None
     assert row.values == {
         "account": ward.account.id,
-        "raised_to": "",
+        "raised_by": "",
         "method": "microsoft",
         "auth_time": START,
         "last_seen": START,
@@ -412,7 +414,7 @@ def test_a_session_is_one_insert() -> None:
 def test_a_key_makes_one_session(provider_session: str) -> None:
     """A login transaction that is replayed finds its session made (the Back button, a second tab)."""
     ward = Ward()
-    signed_in = SignedIn(ward.account, USER, MICROSOFT, random_id(), provider_session)
+    signed_in = SignedIn(ward.account, USER, MICROSOFT, random_id(), "", provider_session)
     session.create(ward.store, signed_in, START)
     with pytest.raises(Conflict):
         session.create(ward.store, signed_in, START + MINUTE)
@@ -499,7 +501,7 @@ def test_ids_that_name_no_session(session_id: str) -> None:
     """They are over, and can be ended."""
     ward = Ward()
     with pytest.raises(InvalidSession) as caught:
-        session.renew(ward.store, session_id, START, sso_active=True)
+        session.renew(ward.store, session_id, START, sso_active=True, admin_role="")
     assert caught.value.kind == "ended"
     session.end(ward.store, session_id)
 
@@ -581,6 +583,15 @@ def test_a_level_follows_the_account(at_sign_in: Level, raised_to: Level, now: L
     assert ward.renew(made).level is renewed
 
 
+def test_a_level_goes_with_the_role_that_raised_it() -> None:
+    """Another app role, or none, in the settings: who was raised by the old one is a User at the next renewal."""
+    ward = Ward()
+    made = ward.sign_in(ADMIN)
+    for admin_role in ("", "Another.Role"):
+        renewed = session.renew(ward.store, made.id, START, sso_active=True, admin_role=admin_role)
+        assert renewed.level is USER
+
+
 def test_a_name_follows_the_account() -> None:
     """Whoever marries is called by the new name at the next renewal, cut like the first."""
     ward = Ward()
@@ -605,7 +616,10 @@ def test_a_session_of_a_first_sign_in_outlives_its_first_token() -> None:
     answer, cookies = {"state": state, "code": "a code"}, {started.cookie_name: started.cookie}
     made = callback.finish(services, answer, cookies, "a reference").session
     house.clock.move(minutes=6)
-    assert session.renew(house.store, made.id, house.clock(), sso_active=True).account_id == NURSE.account_id
+    assert (
+        session.renew(house.store, made.id, house.clock(), sso_active=True, admin_role="").account_id
+        == NURSE.account_id
+    )
 
 
 # Two at once
