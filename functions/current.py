@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from functions.http import DEVICE_COOKIE, SESSION_COOKIE, set_cookie
 
 if TYPE_CHECKING:
     from functions.http import Visit
+    from shared.services import Services
     from shared.session import Session
 
 
@@ -79,6 +81,19 @@ def known_browser(device_cookie: str) -> str:
     from shared import device
 
     return set_cookie(DEVICE_COOKIE, device_cookie, max_age=int(device.LIFETIME.total_seconds()))
+
+
+def microsoft_sign_out(services: Services) -> str:
+    """Give Microsoft's sign-out (OpenID Connect RP-Initiated Logout 1.0), or nothing while it is out of reach."""
+    from shared.errors import SignInError
+
+    try:
+        metadata = services.identity.metadata(services.settings.get().application)
+    except SignInError:
+        return ""
+    if not metadata.end_session_endpoint:
+        return ""
+    return f"{metadata.end_session_endpoint}?{urlencode({'post_logout_redirect_uri': services.config.redirect_uri})}"
 
 
 def destination(visit: Visit, next_path: str) -> str:

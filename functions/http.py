@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl, urlencode
 
 import azure.functions as func
@@ -149,15 +149,18 @@ def page(
     status: int = 200,
     cookies: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
+    form_targets: Iterable[str] = (),
     **context: object,
 ) -> func.HttpResponse:
-    """Answer with a page, under the strictest policy that it works with."""
+    """Answer with a page, under the strictest policy that it works with.
+
+    `form_targets` are the origins that its forms lead to, beside ours and the application's: where a form's answer
+    redirects to counts as well (CSP 3, form-action).
+    """
     from functions.pages import render
 
     config = visit.services.config
-    # A form's redirects count as its targets (CSP 3, form-action): signing out goes on to Microsoft, signing in to the
-    # application.
-    targets = " ".join(dict.fromkeys(["'self'", config.app_origin, config.authority_host]))
+    targets = " ".join(dict.fromkeys(["'self'", config.app_origin, *form_targets]))
     policy = (
         f"default-src 'none'; style-src 'self'; img-src 'self'; form-action {targets}; "
         "frame-ancestors 'none'; base-uri 'none'"
@@ -184,7 +187,7 @@ def form_page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    **context: object,
+    **context: Any,  # noqa: ANN401 - whatever the template asks for
 ) -> func.HttpResponse:
     """Answer with a page that holds a form of ours."""
     cookie = visit.cookies.get(_FORM_COOKIE, "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import azure.functions as func
 
-from functions.current import current, destination
+from functions.current import current, destination, microsoft_sign_out
 from functions.http import Visit, answer, page, redirect, set_cookie, with_query
 from shared.errors import BadRequest, InvalidSession
 
@@ -45,11 +46,17 @@ def _home(visit: Visit) -> func.HttpResponse:
         visit,
         "landing",
         cookies=here.cookies,
+        form_targets=_origin_of(microsoft_sign_out(visit.services)),
         name=session.name,
         level=session.level.name.title(),
         method={"microsoft": "Microsoft", "password": "password"}[session.method.value],
         since=f"{session.auth_time:%d %B %Y, %H:%M} UTC",
     )
+
+
+def _origin_of(url: str) -> list[str]:
+    parts = urlsplit(url)
+    return [f"{parts.scheme}://{parts.netloc}"] if url else []
 
 
 def _login(visit: Visit) -> func.HttpResponse:

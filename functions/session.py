@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import azure.functions as func
 
-from functions.current import current, presented
+from functions.current import current, microsoft_sign_out, presented
 from functions.http import SESSION_COOKIE, Visit, answer, json_answer, page, redirect, respond, set_cookie
-from shared.errors import BadRequest, InvalidSession, SignInError, UpstreamUnavailable
+from shared.errors import BadRequest, InvalidSession, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from shared.services import Services
@@ -95,7 +95,7 @@ def _logout(visit: Visit) -> func.HttpResponse:
     )
     if found.method is not AuthenticationMethod.MICROSOFT:
         return _signed_out(visit, gone)
-    url = _microsoft_sign_out(services)
+    url = microsoft_sign_out(services)
     return redirect(visit, url, cookies=gone) if url else _signed_out(visit, gone, still_at_microsoft=True)
 
 
@@ -103,17 +103,6 @@ def _signed_out(visit: Visit, cookies: list[str], *, still_at_microsoft: bool = 
     return page(
         visit, "signed_out", cookies=cookies, signin_url="/login", still_at_microsoft=still_at_microsoft
     )
-
-
-def _microsoft_sign_out(services: Services) -> str:
-    """Give Microsoft's sign-out (OpenID Connect RP-Initiated Logout 1.0), or nothing while it is out of reach."""
-    try:
-        metadata = services.identity.metadata(services.settings.get().application)
-    except SignInError:
-        return ""
-    if not metadata.end_session_endpoint:
-        return ""
-    return f"{metadata.end_session_endpoint}?{urlencode({'post_logout_redirect_uri': services.config.redirect_uri})}"
 
 
 def _logout_microsoft(visit: Visit) -> func.HttpResponse:

@@ -79,6 +79,7 @@ def route_prefix(directory: Path) -> str:
 def _be_like_azure(directory: Path) -> None:
     """Working directory, import path, clock and log as a function finds them in Azure."""
     os.environ.pop("CONTAINER_NAME", None)  # it would make the worker library believe it is in Azure
+    os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", "32")  # as docs/configuration.md has it
     os.environ["TZ"] = "UTC"
     time.tzset()
     os.chdir(directory)
