@@ -1,4 +1,4 @@
-# SOS Sign-in: the commands. The first one on a machine sets everything up (local/setup), which takes two minutes.
+# SOS Sign-in: the commands. The first one on a machine sets everything up (local/setup), which takes a minute or two.
 
 PORT ?= 7071
 ARGS ?=
@@ -16,8 +16,10 @@ cloud: setup ## run everything around the functions, for `func start`: PORT=7071
 functions: setup ## run the functions alone, configured by environment variables: PORT=7071
 	@$(BIN)/python -m local functions --port $(PORT)
 
-test: setup ## run every test; ARGS goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run every test, and say what they cover; ARGS goes to pytest
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(if $(ARGS),,$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=95)
 
 check: setup ## format, lint, types, imports, secrets, links and lock files
 	$(BIN)/ruff format --check

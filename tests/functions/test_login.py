@@ -350,7 +350,7 @@ def test_a_ring_that_is_not_readable_is_an_error_of_ours(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A key ring that somebody overwrote with rubbish gives a page, and nothing of it stands in page or log."""
-    house.vault.secrets[SECRET_NAME] = VaultSecret(Secret('{"keys": [{"d": "rubbish-of-the-night"}]}'))
+    house.vault.secrets[SECRET_NAME] = VaultSecret(Secret('{"keys": [{"d": "rubbish-at-night"}]}'))
     house.move_to(house.instance())
     answer = house.get("/login")
     assert answer.status == 500
