@@ -78,6 +78,7 @@ def _page(
         username=user_name[:128],
         error=refusal,
         wait=wait,
+        reference=visit.reference,
         sso_active=sso_active,
         microsoft_url=with_query("/login", next=safe_next) if sso_active else None,
         address=urlsplit(visit.services.config.address).netloc,

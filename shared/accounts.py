@@ -202,16 +202,13 @@ def _to_row(account: Account) -> Row:
 
 def _from_row(row: Row) -> Account:
     values = row.values
-    created_at, sessions_from = values["created_at"], values["sessions_from"]
-    if not (isinstance(created_at, datetime) and isinstance(sessions_from, datetime)):
-        raise TypeError("an account row without its times")
     tenant_id, object_id = str(values["tenant_id"]), str(values["object_id"])
     return Account(
         id=row.key,
         name=str(values["name"]),
         level=Level[str(values["level"]).upper()],
-        created_at=created_at,
-        sessions_from=sessions_from,
+        created_at=row.time("created_at"),
+        sessions_from=row.time("sessions_from"),
         user_name=str(values["user_name"]),
         allow_login=values["allow_login"] is True,
         password_hash=Secret(str(values["password_hash"])),

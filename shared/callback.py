@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import accounts, session, transaction
+from shared.aadsts import CREDENTIAL_ERRORS, numbers_in
 from shared.access import AuthenticationMethod, Level, level_with_roles, refusal
 from shared.audit import Event
-from shared.certificate import CREDENTIAL_ERRORS
 from shared.errors import (
     AccessDenied,
     AuthorizationDenied,
@@ -32,7 +32,6 @@ from shared.transaction import LoginTransaction
 
 _CLOCK_TOLERANCE = timedelta(minutes=1)
 _BUSY_FOR = timedelta(seconds=3)
-_AADSTS = re.compile(r"AADSTS(\d{4,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def _check_issuer(services: Services, login: LoginTransaction, answer: Mapping[s
 
 def _denied(answer: Mapping[str, str]) -> LoginRejected | UpstreamUnavailable:
     # Only the numbers are taken from the text: they choose a help page. What happens goes by `error` alone.
-    numbers = tuple(int(number) for number in _AADSTS.findall(answer.get("error_description", "")[:2000]))
+    numbers = numbers_in(answer.get("error_description", ""))
     error = answer["error"] if re.fullmatch(r"[a-z_]{1,60}", answer["error"]) else "unknown"
     if error in {
         "server_error",

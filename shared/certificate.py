@@ -34,9 +34,6 @@ _LIVES_FOR: Final = timedelta(minutes=8)
 """With the backdating, the 10 minutes that MSAL gives its own assertions."""
 _REUSED_FOR: Final = timedelta(minutes=5)
 
-CREDENTIAL_ERRORS: Final = frozenset({700027, 700024, 7000214, 1000502, 7000274, 7000277})
-"""AADSTS numbers by which Microsoft says that the credential, not the sign-in, was refused."""
-
 _PARTITION, _KEY = "settings", "certificate"
 
 
@@ -59,10 +56,9 @@ def read_current(store: Store) -> CertificateVersion:
     row = store.get(Table.SETTINGS, _PARTITION, _KEY)
     if row is None:
         raise NotConfigured("certificate")
-    not_after = row.values["not_after"]
-    if not isinstance(not_after, datetime):
-        raise TypeError("a certificate row without its end")
-    return CertificateVersion(str(row.values["version"]), str(row.values["thumbprint"]), not_after)
+    return CertificateVersion(
+        str(row.values["version"]), str(row.values["thumbprint"]), row.time("not_after")
+    )
 
 
 def use_version(store: Store, current: CertificateVersion) -> None:

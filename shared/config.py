@@ -138,7 +138,7 @@ class _Reader:
         text = self._text(name)
         if not text:
             return min(32, (os.cpu_count() or 1) + 4)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= _MOST_THREADS):
+        if not (re.fullmatch(r"[0-9]{1,2}", text) and 1 <= int(text) <= _MOST_THREADS):
             self.problems.append(
                 f"{name} is not a number from 1 to {_MOST_THREADS}: set it to 32, or remove it."
             )

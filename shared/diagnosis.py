@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from shared.aadsts import CREDENTIAL_ERRORS
 from shared.errors import (
     AccessDenied,
     AuthorizationDenied,
@@ -161,7 +162,7 @@ _COOKIES_LOST = Diagnosis(
     (Way.TRY_AGAIN,),
 )
 
-_BY_NUMBER: Final = {
+_BY_NUMBER: Final = dict.fromkeys(CREDENTIAL_ERRORS, _CREDENTIAL) | {
     50105: _NOT_ASSIGNED,
     65001: _CONSENT_MISSING,
     90094: _CONSENT_MISSING,
@@ -170,12 +171,6 @@ _BY_NUMBER: Final = {
     50011: _WRONG_REDIRECT,
     700016: _WRONG_APPLICATION,
     90002: _WRONG_TENANT,
-    700027: _CREDENTIAL,
-    700024: _CREDENTIAL,
-    1000502: _CREDENTIAL,
-    7000214: _CREDENTIAL,
-    7000274: _CREDENTIAL,
-    7000277: _CREDENTIAL,
     50076: _SECOND_FACTOR,
     50079: _SECOND_FACTOR,
     53000: _CONDITIONAL_ACCESS,

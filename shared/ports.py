@@ -38,6 +38,13 @@ class Row:
     values: Mapping[str, Value] = field(default_factory=dict)
     etag: str = ""
 
+    def time(self, name: str) -> datetime:
+        """Give a value that is a time. Raises TypeError when it is none: the row is broken."""
+        value = self.values[name]
+        if not isinstance(value, datetime):
+            raise TypeError(f"a row without its {name}")
+        return value
+
 
 class Store(Protocol):
     """Rows with compare-and-swap. No listing across partitions, no transaction over more than one."""

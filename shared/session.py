@@ -91,7 +91,7 @@ def renew(store: Store, session_id: str, now: datetime, *, sso_active: bool, adm
     """
     row = _row_of(store, session_id)
     account_id, method = str(row.values["account"]), AuthenticationMethod(str(row.values["method"]))
-    auth_time, last_seen = _time(row, "auth_time"), _time(row, "last_seen")
+    auth_time, last_seen = row.time("auth_time"), row.time("last_seen")
     account = accounts.account_by_id(store, account_id)
     if account is None:
         raise InvalidSession("account_gone")
@@ -234,10 +234,3 @@ def _row_of(store: Store, session_id: str) -> Row:
     if row is None:
         raise InvalidSession("ended")
     return row
-
-
-def _time(row: Row, name: str) -> datetime:
-    value = row.values[name]
-    if not isinstance(value, datetime):
-        raise TypeError(f"a session row without {name}")
-    return value

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,12 +20,11 @@ _CONTENT_TYPES = {"style.css": "text/css; charset=utf-8", "favicon.svg": "image/
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to do next, offered by the page `message`: a link (get) or a form with one button (post)."""
+    """Something to do next, offered by the page `message`: a link."""
 
     label: str
     url: str
     primary: bool = False
-    method: Literal["get", "post"] = "get"
 
 
 @dataclass(frozen=True, slots=True)

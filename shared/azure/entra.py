@@ -1,6 +1,5 @@
 """The identity provider, on Microsoft Entra ID: MSAL makes the requests, and what it answers is validated elsewhere."""
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final
 import msal
 import requests
 
+from shared.aadsts import numbers_in
 from shared.azure.http import send
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
@@ -18,7 +18,6 @@ from shared.refreshed import Refreshed
 from shared.secret import Secret
 
 _PORT: Final = "microsoft"
-_AADSTS: Final = re.compile(r"AADSTS(\d{4,8})")
 _METADATA_FRESH: Final = timedelta(hours=24)
 _SCOPES: Final[list[str]] = []
 """Sign-in only. MSAL adds openid and profile, and offline_access is taken out: no token of Microsoft is kept."""
@@ -206,4 +205,4 @@ def _numbers(body: Mapping[str, Any]) -> tuple[int, ...]:
     listed = body.get("error_codes")
     if isinstance(listed, list) and all(isinstance(number, int) for number in listed):
         return tuple(listed)
-    return tuple(int(number) for number in _AADSTS.findall(str(body.get("error_description", ""))[:2000]))
+    return numbers_in(str(body.get("error_description", "")))

@@ -31,6 +31,7 @@ SIGN_IN: dict[str, object] = {
     "username": "",
     "error": None,
     "wait": None,
+    "reference": "7F3K-9QX2-B4MD",
     "microsoft_url": None,
     "sso_active": False,
     "address": "sos.clinic.example",
@@ -102,7 +103,7 @@ SAMPLES: dict[str, tuple[str, dict[str, object]]] = {
             "reference": "7F3K-9QX2-B4MD",
             "actions": [
                 Action("Use another account", "/login", primary=True),
-                Action("Sign out", "/logout", method="post"),
+                Action("Go to the start page", "/"),
             ],
             "csrf_token": "csrf",
         },

@@ -10,8 +10,9 @@ from jwt import decode_complete, encode
 
 from functions.http import SESSION_COOKIE
 from shared import accounts, certificate, settings, transaction
+from shared.aadsts import CREDENTIAL_ERRORS
 from shared.access import Level
-from shared.certificate import CREDENTIAL_ERRORS, CertificateVersion
+from shared.certificate import CertificateVersion
 from shared.errors import AuthorizationDenied
 from shared.ports import Store, Table
 from shared.principal import Principal

@@ -19,7 +19,7 @@ WRONG = "a-wrong-password-for-anybody"
 
 def shown(answer: Answer) -> str:
     """Give a page without what the visitor made different: the token, the name that was typed, the focus after it."""
-    text = answer.text.replace(answer.csrf_token, "").replace(" autofocus", "")
+    text = answer.text.replace(answer.csrf_token, "").replace(answer.reference, "").replace(" autofocus", "")
     return re.sub(r'name="username" value="[^"]*"', "", text)
 
 

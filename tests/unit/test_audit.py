@@ -146,6 +146,14 @@ def test_an_event_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
     assert desk.store.writes == 0
 
 
+def test_a_fault_of_ours_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever else is said of it: it names places in the code."""
+    desk = Desk()
+    desk.audit.record(replace(EVENT, where="a.py:1"))
+    desk.audit.record(replace(EVENT, where="a.py:1", warning=True))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
 def test_a_percent_sign_is_no_format(caplog: pytest.LogCaptureFixture) -> None:
     """The line is the message, not a template."""
     caplog.set_level(logging.INFO, "sos")
@@ -274,6 +282,29 @@ def test_a_store_that_is_away_delays_and_breaks_nothing(caplog: pytest.LogCaptur
     desk.audit.record(replace(EVENT, name="later"))
     desk.run_background()
     assert desk.names() == ["later"]
+
+
+def test_a_failure_is_said_by_whoever_records_next(caplog: pytest.LogCaptureFixture) -> None:
+    """Once: the host shows no line that is logged outside of an invocation, such as the writer's."""
+    desk = Desk()
+    desk.audit.record(EVENT)
+    desk.store.before_write(1, crash)
+    desk.run_background()
+    assert lines(caplog) == []
+    desk.audit.record(EVENT)
+    desk.audit.record(EVENT)
+    assert [line["event"] for line in lines(caplog)] == ["audit.not_written"]
+
+
+def test_failures_that_nobody_says_do_not_pile_up(caplog: pytest.LogCaptureFixture) -> None:
+    """With the store away and nobody recording, the newest hundred are kept."""
+    desk = Desk()
+    desk.store.away = True
+    for n in range(150):
+        desk.audit.record(replace(EVENT, at=START + timedelta(days=n)))
+    desk.run_background()
+    desk.audit.flush()
+    assert len(lines(caplog)) == 100
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from shared.aadsts import CREDENTIAL_ERRORS
 from shared.certificate import (
     CERTIFICATE_NAME,
-    CREDENTIAL_ERRORS,
     CertificateVersion,
     ClientAssertions,
     read_current,
@@ -253,7 +253,7 @@ def test_a_row_that_makes_no_sense_is_an_error_of_ours() -> None:
     store = MemoryStore()
     values = {"version": "v1", "thumbprint": "x", "not_after": "2028-03-01"}
     store.insert(Table.SETTINGS, Row("settings", "certificate", values))
-    with pytest.raises(TypeError, match="a certificate row without its end"):
+    with pytest.raises(TypeError, match="a row without its not_after"):
         read_current(store)
 
 

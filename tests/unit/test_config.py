@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,6 +221,48 @@ def test_origins_are_spelled_as_browsers_spell_them(value: str, origin: str) -> 
     """A form's `Origin` is compared with these exactly: lower case, no default port (RFC 6454, section 6.2)."""
     assert read(SOS_ADDRESS=value).address == origin
     assert read(SOS_APP_URL=f"{value}/lists").app_origin == origin
+
+
+@pytest.mark.parametrize(
+    ("app_url", "elsewhere"),
+    [
+        ("", False),
+        ("https://signin.clinic.example", False),
+        ("https://signin.clinic.example/", False),
+        ("https://SIGNIN.clinic.example:443", False),
+        ("https://signin.clinic.example/lists", True),
+        ("https://sos.clinic.example", True),
+        ("https://signin.clinic.example:8443", True),
+    ],
+)
+def test_whether_the_application_is_elsewhere(app_url: str, *, elsewhere: bool) -> None:
+    """At this very address a redirect to it would come back for ever."""
+    assert read(SOS_APP_URL=app_url).app_is_elsewhere == elsewhere
+
+
+@pytest.mark.parametrize(("value", "threads"), [("1", 1), ("32", 32), (" 16 ", 16)])
+def test_the_size_of_the_workers_pool(value: str, threads: int) -> None:
+    """The platform's own setting says it."""
+    assert read(PYTHON_THREADPOOL_THREAD_COUNT=value).threads == threads
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "many", "1.5", "1e3", "³", "٣", "10000", "100000", "9" * 5000, "00010000", "+8"]
+)
+def test_a_size_that_no_pool_has(value: str) -> None:
+    """Among the other problems, with a remedy."""
+    (problem,) = problems(GOOD | {"PYTHON_THREADPOOL_THREAD_COUNT": value})
+    assert problem.startswith("PYTHON_THREADPOOL_THREAD_COUNT is not a number from 1 to ")
+    assert "set it to 32, or remove it" in problem
+
+
+@pytest.mark.parametrize(("processors", "threads"), [(1, 5), (2, 6), (28, 32), (64, 32), (None, 5)])
+def test_a_size_that_is_not_set(
+    processors: int | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's own rule: four more than there are processors, and 32 at most."""
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert read().threads == threads
 
 
 def test_the_store_by_connection_string() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import errors, id_token
-from shared.certificate import CREDENTIAL_ERRORS
+from shared.aadsts import CREDENTIAL_ERRORS
 from shared.diagnosis import Diagnosis, Way, diagnose, minutes_and_seconds
 
 MARK = "QZXQZX"

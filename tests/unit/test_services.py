@@ -25,6 +25,7 @@ from tests.house import ADDRESS, APPLICATION, START, House
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ASKED_EVERY = timedelta(seconds=5)
 ROOT = Path(__file__).parents[2]
 SECOND_VERSION = CertificateVersion("v2", "another-thumbprint", START + timedelta(days=700))
 
@@ -203,6 +204,53 @@ def count_reads(house: House) -> list[str]:
 
     house.vault.secret = secret  # type: ignore[method-assign] # the spy stands in for the method
     return reads
+
+
+# Whether the vault answers
+
+
+def test_the_vault_is_asked_every_few_seconds_at_most() -> None:
+    """Whoever wants to know whether this instance is ready costs the vault one read in five seconds."""
+    house = furnished()
+    reads = count_reads(house)
+    for _ in range(5):
+        house.services.ask_vault()
+    assert reads == ["sos-pepper"]
+    house.clock.now += ASKED_EVERY - timedelta(microseconds=1)
+    house.services.ask_vault()
+    assert len(reads) == 1
+    house.clock.move(microseconds=1)
+    house.services.ask_vault()
+    assert len(reads) == 2
+    house.clock.move(hours=-1)
+    house.services.ask_vault()
+    assert len(reads) == 3
+
+
+def test_a_vault_that_does_not_answer_is_told_to_everyone() -> None:
+    """From one read, and no longer than until the next."""
+    house = furnished()
+    house.vault.away = True
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable) as caught:
+            house.services.ask_vault()
+        assert caught.value.port == "vault"
+    house.vault.away = False
+    with pytest.raises(UpstreamUnavailable):
+        house.services.ask_vault()
+    house.clock.now += ASKED_EVERY
+    house.services.ask_vault()
+    house.vault.away = True
+    house.services.ask_vault()
+
+
+def test_many_who_ask_at_once_cost_one_read() -> None:
+    """They wait for the same answer."""
+    house = furnished()
+    reads = count_reads(house)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: house.services.ask_vault(), range(8)))
+    assert len(reads) == 1
 
 
 # What is made once

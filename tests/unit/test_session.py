@@ -712,7 +712,7 @@ def test_a_row_that_makes_no_sense_is_an_error_of_ours() -> None:
         row = row_of(ward.store, made)
         assert row is not None
         ward.store.replace(Table.SESSIONS, replace(row, values={**row.values, name: "yesterday"}))
-        with pytest.raises(TypeError, match=f"a session row without {name}"):
+        with pytest.raises(TypeError, match=f"a row without its {name}"):
             ward.renew(made)
 
 
