@@ -93,7 +93,7 @@ def _told(error: SignInError | None) -> tuple[int, dict[str, str], str | None, s
     from shared.diagnosis import minutes_and_seconds
 
     if isinstance(error, TooManyAttempts) and error.closed:
-        return status_of(error), retry_after(error.retry_after), None, _CLOSED
+        return status_of(error), {}, None, _CLOSED
     if isinstance(error, TooManyAttempts):
         wait = minutes_and_seconds(error.retry_after.total_seconds())
         return status_of(error), retry_after(error.retry_after), wait, None

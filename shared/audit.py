@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -113,8 +114,9 @@ class AuditLog:
 
     def _say_troubles(self) -> None:
         # By whoever records or flushes next: the host drops lines that are logged outside of an invocation.
-        while self._troubles:
-            _log.error(self._troubles.popleft())
+        with suppress(IndexError):  # another thread said the last one
+            while self._troubles:
+                _log.error(self._troubles.popleft())
 
     def _write_until_empty(self) -> None:
         # A moment's wait gathers the events of a busy second into one request.

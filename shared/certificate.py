@@ -116,9 +116,9 @@ class ClientAssertions:
 
     def make(self, client_id: str, audience: str, certificate: CertificateVersion) -> str:
         """Give an assertion with at least 3 minutes to live. `audience` is the token endpoint."""
-        now = self._clock()
         wanted = (client_id, audience, certificate.version)
         with self._lock:  # one signature when many sign in at once
+            now = self._clock()
             made_at, assertion = self._made.get(wanted, (None, ""))
             # A clock that was set back must not keep an assertion that Microsoft sees as expired.
             if made_at is not None and made_at <= now < made_at + _REUSED_FOR:

@@ -10,7 +10,7 @@ from shared import accounts, device, limits, session, throttle
 from shared.access import AuthenticationMethod, Level, refusal
 from shared.audit import Event
 from shared.base64url import random_id
-from shared.errors import BadRequest, SignInError, WrongCredentials
+from shared.errors import BadRequest, SignInError, TooManyAttempts, WrongCredentials
 from shared.password import evaluation_place, hash_password, verify_password
 from shared.secret import Secret
 from shared.services import Services
@@ -49,7 +49,14 @@ def sign_in(services: Services, typed: Credentials, reference: str) -> Admitted:
         user_name = ""  # a name that no account can have: charged and verified like any other
     known = device.known(typed.device_cookie, user_name, pepper.device_key, now)
     attempt = limits.attempt_from(user_name, typed.client_address, known, pepper.throttle_key)
-    throttle.require_no_wait(store, attempt, now)  # who must wait takes nobody's place
+    try:
+        throttle.require_no_wait(store, attempt, now)  # who must wait takes nobody's place
+    except TooManyAttempts as error:
+        if known is None or not error.closed:
+            raise
+        # A known browser that closed itself is one like any other: what opens the user name opens it too.
+        known, attempt = None, limits.attempt_from(user_name, typed.client_address, None, pepper.throttle_key)
+        throttle.require_no_wait(store, attempt, now)
     with evaluation_place(known_browser=known is not None):
         reservation = throttle.reserve(store, attempt, now)
         account = accounts.account_by_user_name(store, user_name) if user_name else None

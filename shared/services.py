@@ -102,7 +102,7 @@ class Services:
                 try:
                     self.vault.secret(PEPPER_NAME)
                 except UpstreamUnavailable as error:
-                    known = now, error
+                    known = self.clock(), error
                 else:
                     known = now, None
                 self._vault_answer = known

@@ -69,7 +69,7 @@ class SignedIn:
 
 
 def create(store: Store, signed_in: SignedIn, now: datetime) -> Session:
-    """Write the row of a new session: one insert. Raises Conflict when this key has made a session before."""
+    """Write the row of a new session: one insert. Raises Conflict when key and session of Microsoft were here before."""
     account = signed_in.account
     sid = signed_in.provider_session
     partition = provider_partition(sid) if sid else _partition("own", signed_in.key)

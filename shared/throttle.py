@@ -31,10 +31,8 @@ class Reservation:
 
 def require_no_wait(store: Store, attempt: Attempt, now: datetime) -> None:
     """Raise TooManyAttempts when the attempt must wait. Charges nothing, and promises nothing: `reserve` decides."""
-    decisions = [decide(limit, _get(store, limit), now) for limit in attempt.charges]
-    wait = max(decision.wait for decision in decisions)
-    if wait > NO_WAIT:
-        raise TooManyAttempts(wait, closed=any(decision.closed for decision in decisions))
+    rows = [(limit, _get(store, limit)) for limit in attempt.charges]
+    _require_no_wait(store, [(limit, row, decide(limit, row, now)) for limit, row in rows])
 
 
 def reserve(store: Store, attempt: Attempt, now: datetime) -> Reservation:
@@ -45,12 +43,7 @@ def reserve(store: Store, attempt: Attempt, now: datetime) -> Reservation:
     """
     rows = [(limit, _get(store, limit)) for limit in attempt.charges]
     decisions = [(limit, row, decide(limit, row, now)) for limit, row in rows]
-    wait = max(decision.wait for _, _, decision in decisions)
-    if wait > NO_WAIT:
-        for limit, row, decision in decisions:
-            if decision.wait > NO_WAIT:
-                _bring_back(store, limit, row, decision)
-        raise TooManyAttempts(wait, closed=any(decision.closed for _, _, decision in decisions))
+    _require_no_wait(store, decisions)
     for position, (limit, row) in enumerate(rows):
         try:
             _charge(store, limit, row, now)
@@ -58,6 +51,15 @@ def reserve(store: Store, attempt: Attempt, now: datetime) -> Reservation:
             _give_back(store, attempt.charges[:position])
             raise
     return Reservation(attempt)
+
+
+def _require_no_wait(store: Store, decisions: list[tuple[Limit, Row | None, Decision]]) -> None:
+    wait = max(decision.wait for _, _, decision in decisions)
+    if wait > NO_WAIT:
+        for limit, row, decision in decisions:
+            if decision.wait > NO_WAIT:
+                _bring_back(store, limit, row, decision)
+        raise TooManyAttempts(wait, closed=any(decision.closed for _, _, decision in decisions))
 
 
 def settle(store: Store, reservation: Reservation) -> None:

@@ -29,7 +29,7 @@ _MAX_SEALED = 3600  # a cookie is at most 4,096 bytes with its name and attribut
 
 @dataclass(frozen=True, slots=True)
 class LoginTransaction:
-    """One sign-in under way. `session_key` will name the session, so that a transaction makes at most one."""
+    """One sign-in under way. `session_key` will name the session, so that an answer that is replayed conflicts."""
 
     request: AuthorizationRequest
     application: Application

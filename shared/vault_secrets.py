@@ -1,7 +1,7 @@
 """The secrets that this product makes for itself: the key ring of sessions and the pepper of passwords.
 
 Each is made once, by the first process that finds it missing. A vault has no compare-and-swap, so a row in the store decides
-who makes it; the others ask people to try again in a moment. A maker that died is replaced after a minute.
+who makes it; the others ask people to try again in a moment. A maker that died is replaced after five minutes.
 """
 
 import secrets
@@ -20,7 +20,8 @@ from shared.secret import Secret
 
 PEPPER_NAME = "sos-pepper"
 _PARTITION = "secrets"
-_MAKER_GIVEN_UP_AFTER = timedelta(minutes=1)
+_MAKER_GIVEN_UP_AFTER = timedelta(minutes=5)
+"""Far longer than three calls to the vault with all their retries: a slow maker must not overwrite the next one's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Bounds and edges at the doors: crowds, guessers, strangers' cookies, and parts that are away."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,6 +12,7 @@ import pytest
 
 from functions.http import DEVICE_COOKIE, SESSION_COOKIE
 from shared import accounts, limits, password_signin, settings, setup, throttle, transaction
+from shared.certificate import CertificateVersion, ClientAssertions
 from shared.config import Config
 from shared.errors import AuthorizationDenied, ConfigurationError, UpstreamUnavailable
 from shared.key_ring import KEY_ID_LENGTH
@@ -17,7 +20,7 @@ from shared.password import CHEAPEST, Verification, evaluation_place, hash_passw
 from shared.ports import Application, AuthorizationRequest, ProviderMetadata, Table, VaultSecret
 from shared.secret import Secret
 from shared.transaction import COOKIE_PREFIX, LoginTransaction
-from tests.house import ADDRESS, APPLICATION, OWNER_PASSWORD, START, Answer, House
+from tests.house import ADDRESS, APPLICATION, OWNER_PASSWORD, START, Answer, House, MovableClock
 
 WRONG = "a-wrong-password-for-anybody"
 NEW_PASSWORD = "seven-lamps-over-a-quiet-harbour"
@@ -159,7 +162,7 @@ def test_the_default_number_of_threads(
     assert Config.from_environ(ENVIRONMENT).threads == threads
 
 
-@pytest.mark.parametrize("value", ["0", "33", "-1", "1.5", "many", "²", "٣", "9" * 5000])
+@pytest.mark.parametrize("value", ["0", "33", "-1", "1.5", "many", "²", "٣", "00320", "0001" + "9" * 5000])
 def test_a_number_of_threads_that_cannot_be_is_a_problem(value: str) -> None:
     """A sentence with the remedy, and never the value."""
     with pytest.raises(ConfigurationError) as caught:
@@ -330,6 +333,15 @@ def test_next_leads_to_the_application(app_url: str, expected: str) -> None:
     assert house.get("/login?next=/today%3Fward%3Deast").location == expected
     house.another_browser()
     assert house.sign_in(next_path="/today?ward=east").location == expected
+
+
+@pytest.mark.usefixtures("cheap_passwords")
+def test_an_application_on_a_path_of_the_address_is_elsewhere() -> None:
+    """A proxy sends that path to it: "/" is ours, and leads there without a circle."""
+    house = House(SOS_APP_URL=f"{ADDRESS}/app")
+    house.furnish()
+    house.sign_in_with_microsoft()
+    assert house.get("/").location == f"{ADDRESS}/app"
 
 
 def test_the_longest_destination_makes_a_small_cookie() -> None:
@@ -519,3 +531,78 @@ def test_another_app_role_takes_the_level_away_at_the_next_renewal(house: House,
     set_admin_role(house, "SOS.Admin")
     house.clock.move(minutes=5)
     assert house.get("/session").json["level"] == "admin"
+
+
+# Found by the tests of the review itself
+
+
+def test_who_waited_for_the_signature_shares_its_failure() -> None:
+    """Two at once while the vault hangs: it is asked once, and nobody waits for two time-outs."""
+    clock, asked, waits = MovableClock(), list[str](), threading.Event()
+
+    def sign(version: str, digest: bytes) -> bytes:
+        del digest
+        asked.append(version)
+        if len(asked) == 1:
+            second.start()
+            assert waits.wait(5)
+            clock.move(seconds=10)
+        raise UpstreamUnavailable("vault")
+
+    made = ClientAssertions(sign, clock)
+    version = CertificateVersion("v1", "x", START + timedelta(days=9))
+
+    def ask() -> None:
+        if threading.current_thread() is second:
+            waits.set()
+        with pytest.raises(UpstreamUnavailable):
+            made.make("a client", "an audience", version)
+
+    second = threading.Thread(target=ask)
+    ask()
+    second.join(5)
+    assert len(asked) == 1
+
+
+def test_who_waited_for_the_vault_at_readyz_shares_its_failure(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vault takes ten seconds to fail: the next monitor in the queue does not wait again."""
+    house.get("/readyz")
+    house.clock.move(seconds=5)
+    asked: list[str] = []
+
+    def secret(name: str) -> VaultSecret | None:
+        asked.append(name)
+        house.clock.move(seconds=10)
+        raise UpstreamUnavailable("vault")
+
+    monkeypatch.setattr(house.vault, "secret", secret)
+    house.get("/readyz")
+    house.get("/readyz")
+    assert len(asked) == 1
+
+
+def test_a_throttle_row_from_the_future_is_brought_back_at_the_door(house: House) -> None:
+    """Failures written by a clock that was a year ahead keep nobody out for a year."""
+    house.clock.move(days=365)
+    guess(house, 5)
+    house.clock.move(days=-365)
+    assert house.sign_in().status == 429
+    house.clock.move(seconds=61)
+    assert house.sign_in().status == 303
+
+
+def test_unlock_opens_a_known_browser_that_closed_itself(house: House) -> None:
+    """A hundred wrong passwords in a known browser close it; what opens the user name opens it as well."""
+    house.sign_in()
+    for _ in range(100):
+        guess(house, 1)
+        house.clock.move(hours=1)
+    for _ in range(100):
+        house.another_browser()
+        guess(house, 1)
+        house.clock.move(hours=1)
+    assert house.sign_in().status == 429
+    throttle.reset(house.store, limits.account_limit("owner", house.services.pepper.get().throttle_key))
+    assert house.sign_in().status == 303

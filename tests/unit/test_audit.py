@@ -3,7 +3,7 @@ import json
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -294,6 +294,22 @@ def test_a_failure_is_said_by_whoever_records_next(caplog: pytest.LogCaptureFixt
     desk.audit.record(EVENT)
     desk.audit.record(EVENT)
     assert [line["event"] for line in lines(caplog)] == ["audit.not_written"]
+
+
+def test_recording_never_raises_when_another_thread_says_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw that there is one to be said; one of them comes too late."""
+
+    class SaidMeanwhile(deque[str]):
+        """A queue that another thread empties just after it was looked at."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    desk = Desk()
+    monkeypatch.setattr(desk.audit, "_troubles", SaidMeanwhile())
+    desk.audit.record(EVENT)
+    desk.run_background()
+    assert len(desk.names()) == 1
 
 
 def test_failures_that_nobody_says_do_not_pile_up(caplog: pytest.LogCaptureFixture) -> None:
