@@ -31,6 +31,8 @@ from shared.session import Session, SignedIn
 from shared.transaction import LoginTransaction
 
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+_THEIRS = frozenset({"server_error", "temporarily_unavailable"})
+"""RFC 6749, section 4.1.2.1: the provider is out of order, and nobody was refused."""
 _BUSY_FOR = timedelta(seconds=3)
 
 
@@ -97,10 +99,7 @@ def _denied(answer: Mapping[str, str]) -> LoginRejected | UpstreamUnavailable:
     # Only the numbers are taken from the text: they choose a help page. What happens goes by `error` alone.
     numbers = numbers_in(answer.get("error_description", ""))
     error = answer["error"] if re.fullmatch(r"[a-z_]{1,60}", answer["error"]) else "unknown"
-    if error in {
-        "server_error",
-        "temporarily_unavailable",
-    }:  # RFC 6749, section 4.1.2.1: theirs, not the person's
+    if error in _THEIRS:
         return UpstreamUnavailable("microsoft", error)
     return AuthorizationDenied(error, numbers)
 

@@ -47,9 +47,9 @@ EVERYTHING_HOSTILE: dict[str, dict[str, object]] = {
     | dict.fromkeys(("csrf_token", "next", "username", "error", "microsoft_url", "address"), HOSTILE),
     "setup": SETUP | {"token": HOSTILE, "username": HOSTILE, "problems": [HOSTILE, HOSTILE]},
     "setup_done": {},
-    "landing": dict.fromkeys(("name", "level", "method", "since", "csrf_token"), HOSTILE),
+    "landing": dict.fromkeys(("name", "level", "method", "since"), HOSTILE),
     "signed_out": {"signin_url": HOSTILE, "still_at_microsoft": True},
-    "message": dict.fromkeys(("title", "what", "who", "reference", "csrf_token"), HOSTILE)
+    "message": dict.fromkeys(("title", "what", "who", "reference"), HOSTILE)
     | {
         "tone": "problem",
         "now": [HOSTILE, HOSTILE],
