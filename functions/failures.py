@@ -33,6 +33,7 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.InvalidSession: HTTPStatus.UNAUTHORIZED,
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
     errors.NotConfigured: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CertificateExpired: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Conflict: HTTPStatus.CONFLICT,
 }
@@ -115,8 +116,9 @@ def record(visit: Visit, error: Exception) -> None:
             name, reason, warning = "upstream.unavailable", str(error), True
         case errors.NotConfigured():
             name, reason, warning = "not_configured", error.what, True
-        case errors.TooManyAttempts():
-            name, warning = "throttled", True
+        case errors.TooManyAttempts() | errors.CertificateExpired():
+            name = "throttled" if isinstance(error, errors.TooManyAttempts) else "certificate.expired"
+            warning = True
         case errors.AuthorizationDenied():
             reason = f"{error.code}:{error.error}:{','.join(map(str, error.aadsts))}"
         case errors.InvalidIdToken():

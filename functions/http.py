@@ -124,12 +124,14 @@ def answer(
     """Run a handler, and turn whatever it raises into an answer in the language of the door."""
     visit = Visit(services, request, new_reference())
     try:
-        return handler(visit)
+        response = handler(visit)
     except Exception as error:  # noqa: BLE001 - the last line of defence: nobody is left with an empty 500
         from functions import failures
 
         failures.record(visit, error)
-        return failures.failure(visit, error, speaks)
+        response = failures.failure(visit, error, speaks)
+    services.watch.glance()
+    return response
 
 
 def new_reference() -> str:

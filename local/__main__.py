@@ -18,6 +18,7 @@ def main() -> int:
         command.add_argument("--fresh", action="store_true", help="forget the state of earlier runs")
     functions = commands.add_parser("functions", help="the functions alone, configured by the environment")
     functions.add_argument("--app", type=Path, default=Path.cwd(), help="the directory of function_app.py")
+    functions.add_argument("--clock", type=Path, help="a file with the seconds that their clock is ahead")
     for command in (run, cloud, functions):
         command.add_argument("--port", type=int, default=7071)
     arguments = parser.parse_args()
@@ -26,7 +27,8 @@ def main() -> int:
         if arguments.command == "functions":
             from local.functions import serve  # noqa: PLC0415 - see above
 
-            return serve(arguments.port, arguments.app.resolve())
+            clock = arguments.clock.resolve() if arguments.clock else None
+            return serve(arguments.port, arguments.app.resolve(), clock)
         from local.run import run as run_everything  # noqa: PLC0415 - see above
 
         functions_too = arguments.command == "run"

@@ -16,12 +16,15 @@ from typing import Literal, get_args
 
 CONTROL_PREFIX = "/_control/"
 
-type _Kind = Literal["status", "delay", "cut"]
+type _Kind = Literal["status", "delay", "cut", "lose_answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to fail: answer `status`, wait `seconds` and then answer truly, or cut the connection."""
+    """One way to fail: answer `status`, wait `seconds` and then answer truly, or cut the connection.
+
+    Only `delay` and `lose_answer` let the call take effect; `lose_answer` cuts the connection afterwards.
+    """
 
     kind: _Kind
     match: str = ""

@@ -24,7 +24,7 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Where the stand-ins for Entra, Key Vault and managed identity answer."""
+    """Where the stand-ins for Entra, Graph, Key Vault and managed identity answer."""
 
     authority_host: str
     graph_url: str
@@ -86,9 +86,13 @@ def cloud_of(child: Child) -> Cloud:
     return Cloud(**{field.name: announced[field.name] for field in fields(Cloud)})
 
 
-def start_functions(environment: Mapping[str, str], *, port: int, listener: Listener | None = None) -> Worker:
-    """Serve this repository's functions. Raises ChildFailedError."""
+def start_functions(
+    environment: Mapping[str, str], *, port: int, clock: Path | None = None, listener: Listener | None = None
+) -> Worker:
+    """Serve this repository's functions, by the clock of a file if there is one. Raises ChildFailedError."""
     arguments = ["local", "functions", "--port", str(port), "--app", str(_ROOT)]
+    if clock:
+        arguments += ["--clock", str(clock.resolve())]
     return Worker(_start("functions", arguments, environment=environment, listener=listener))
 
 
@@ -138,10 +142,15 @@ class Laptop:
         tables = {"TABLES_CONNECTION_STRING": self.tables_connection_string}
         return {"SOS_ADDRESS": address, **tables, **self.cloud.environment()}
 
-    def start_worker(self, port: int = 0, extra_env: Mapping[str, str] | None = None) -> Worker:
-        """Start a worker, which stops with the laptop at the latest. SOS_ADDRESS is its own unless given."""
+    def start_worker(
+        self, port: int = 0, extra_env: Mapping[str, str] | None = None, clock: Path | None = None
+    ) -> Worker:
+        """Start a worker, which stops with the laptop at the latest. SOS_ADDRESS is its own unless given.
+
+        `clock` is a file that moves the worker's clock (`local.clock_file.set_offset`).
+        """
         port = port or free_port()
         environment = self.environment(f"http://localhost:{port}") | dict(extra_env or {})
-        worker = start_functions(environment, port=port)
+        worker = start_functions(environment, port=port, clock=clock)
         self._running.callback(worker.stop)
         return worker

@@ -7,23 +7,23 @@ Everything goes the way it goes in production: the rules of `shared` on the real
 import base64
 import json
 import os
-import ssl
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from azure.identity import ManagedIdentityCredential
-from azure.keyvault.certificates import CertificateClient, CertificatePolicy
 
 from local.laptop import Cloud
 from shared import accounts, settings
 from shared.access import Level
 from shared.azure.connect import connect
-from shared.certificate import CERTIFICATE_NAME, adopt, read_current
+from shared.base64url import random_id
+from shared.certificate import CERTIFICATE_NAME
 from shared.config import Config
-from shared.errors import NotConfigured
 from shared.password import hash_password
+from shared.public_part import describe
+from shared.renewal_state import CertificateVersion, read_state, save_state
 from shared.secret import Secret
 from shared.services import Services
 
@@ -69,7 +69,7 @@ def prepare(address: str, cloud: Cloud, tables_connection_string: str, state: Pa
         {"redirect_uris": [f"{address}/azure"], "front_channel_logout_url": f"{address}/logout/microsoft"},
     )
     seed(services, application)
-    certify(services, control, cloud.ca_file)
+    certify(services, control)
     facts = _facts(environment, services, application, control.get("people"))
     (state / "playground.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return _guide(facts)
@@ -99,33 +99,31 @@ def seed(services: Services, application: dict[str, Any], *, sso_active: bool = 
         settings.save_settings(services.store, wanted)
 
 
-def certify(services: Services, control: "_Control", ca_file: str) -> None:
-    """Create a certificate in the vault, register it with the tenant, and use it; unless one is in use."""
-    try:
-        read_current(services.store)
-    except NotConfigured:
-        version, der = _create_certificate(services.config.key_vault_url, ca_file)
+def certify(services: Services, control: "_Control") -> None:
+    """Have a certificate made, register it as by hand, and sign with it; unless one is in use."""
+    if read_state(services.store).current is None:
+        made, der = new_certificate(services)
         control.post("certificates", {"der_base64": base64.b64encode(der).decode()})
-        adopt(services.store, services.vault, version, ssl.DER_cert_to_PEM_cert(der).encode())
+        sign_with(services, made)
 
 
-def _create_certificate(vault_url: str, ca_file: str) -> tuple[str, bytes]:
-    """Create a certificate as the engineer does in the portal; gives its version and its public part (DER)."""
-    client = CertificateClient(vault_url, ManagedIdentityCredential(), connection_verify=ca_file)
-    policy = CertificatePolicy(
-        "Self",
-        subject="CN=SOS Sign-in",
-        exportable=False,
-        key_type="RSA",
-        key_size=2048,
-        validity_in_months=12,
-    )
-    poller = client.begin_create_certificate(CERTIFICATE_NAME, policy, _polling_interval=0.1)
-    poller.wait(_CERTIFICATE_SECONDS)
-    made = client.get_certificate(CERTIFICATE_NAME)
-    if made.properties is None or made.properties.version is None or made.cer is None:
-        raise RuntimeError("the vault made a certificate without a version or a public part")
-    return made.properties.version, bytes(made.cer)
+def new_certificate(services: Services) -> tuple[CertificateVersion, bytes]:
+    """Have a version made in the vault; gives it and its public part (DER)."""
+    tag, deadline = random_id(), time.monotonic() + _CERTIFICATE_SECONDS
+    services.vault.create_certificate(CERTIFICATE_NAME, tag)
+    while (made := services.vault.find_certificate(CERTIFICATE_NAME, tag)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the vault has not made a certificate")
+        time.sleep(0.1)
+    return describe(made), made.der
+
+
+def sign_with(services: Services, version: CertificateVersion) -> None:
+    """Make a registered version the one that signs, at once and without proof."""
+    before, now = read_state(services.store), services.clock()
+    current = replace(version, registered_at=now, switched_at=now, ok_at=now, probed_at=now)
+    generation = before.generation + 1
+    save_state(services.store, replace(before, generation=generation, phase_since=now, current=current))
 
 
 class _Control:

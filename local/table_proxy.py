@@ -44,17 +44,21 @@ class _Handler(BaseHTTPRequestHandler):
         operation = _operation(self.command, path, body)
         faults.count(operation)
         fault = faults.next_for(self.command, f"{path} {operation}")
-        if fault is None or not self._struck(fault):
-            self._forward(body)
+        if fault is None or not self._struck(fault, body):
+            self._answer(*self._forward(body))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_MERGE = do_DELETE = _handle  # noqa: N815 - http.server's names
 
-    def _struck(self, fault: Fault) -> bool:
+    def _struck(self, fault: Fault, body: bytes) -> bool:
+        """Fail as told; say whether that is all there is to do."""
         match fault.kind:
             case "delay":
                 time.sleep(fault.seconds)
                 return False
             case "cut":
+                self.close_connection = True
+            case "lose_answer":
+                self._forward(body)
                 self.close_connection = True
             case "status":
                 retry = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
@@ -64,13 +68,13 @@ class _Handler(BaseHTTPRequestHandler):
                 )
         return True
 
-    def _forward(self, body: bytes) -> None:
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         with closing(HTTPConnection("127.0.0.1", self.server.target)) as azurite:
             azurite.request(self.command, self.path, body, dict(self.headers))
             response = azurite.getresponse()
             answer = response.read()
         headers = {k: v for k, v in response.getheaders() if k.lower() not in _HOP_BY_HOP}
-        self._answer(response.status, headers, answer)
+        return response.status, headers, answer
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response_only(status)

@@ -1,13 +1,13 @@
-"""`python -m ops`: the settings, the set-up link, the Owner's Microsoft account. See docs/operate.md."""
+"""`python -m ops`: the settings, the certificate, the set-up link, the Owner's Microsoft account. See docs/operate.md."""
 
 import argparse
 import json
 import os
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from shared import accounts, certificate, limits, settings, setup, throttle
+from ops import certificate
+from shared import accounts, limits, settings, setup, throttle
 from shared.audit import Event
 from shared.azure.connect import connect
 from shared.config import Config
@@ -59,14 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     link = commands.add_parser("setup-link", help="make a link by which the Owner sets a password, once")
     link.set_defaults(run=_setup_link)
 
-    use = commands.add_parser("use-certificate", help="sign with this version of the certificate from now on")
-    use.add_argument("--version", required=True, help="the version in the vault (32 hexadecimal digits)")
-    use.add_argument(
-        "--file",
-        required=True,
-        help="its public part, as PEM (Key Vault › Certificates › Download in CER/PEM)",
-    )
-    use.set_defaults(run=_use_certificate)
+    certificate.add_parser(commands)
 
     unlock = commands.add_parser("unlock", help="forget the wrong passwords that were tried for a user name")
     unlock.add_argument("user_name")
@@ -107,13 +100,6 @@ def _setup_link(services: Services, options: argparse.Namespace) -> str:
     link = setup.new_link(services.vault, services.clock, services.config.address)
     _record(services, "owner.setup_link_made")
     return link
-
-
-def _use_certificate(services: Services, options: argparse.Namespace) -> str:
-    pem = Path(options.file).read_bytes()
-    used = certificate.adopt(services.store, services.vault, options.version, pem)
-    _record(services, "certificate.used", used.version)
-    return f"Signing with {used.version} (x5t#S256 {used.thumbprint}), valid until {used.not_after:%Y-%m-%d}."
 
 
 def _unlock(services: Services, options: argparse.Namespace) -> str:

@@ -9,6 +9,10 @@ from typing import Final
 CREDENTIAL_ERRORS: Final = frozenset({700027, 700024, 7000214, 1000502, 7000274, 7000277})
 """By which Microsoft says that the certificate or its assertion, not the sign-in, was refused."""
 
+OUTSIDE_ITS_TIME: Final = 700024
+UNKNOWN_CREDENTIAL: Final = CREDENTIAL_ERRORS - {OUTSIDE_ITS_TIME}
+"""Those that speak of the certificate itself. An assertion outside its time may mean that our clock is wrong."""
+
 _NUMBER = re.compile(r"AADSTS(\d{4,8})")
 _MOST_CHARACTERS = 2000
 

@@ -19,14 +19,15 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 
-from shared.ports import Row, Store, Table
+from shared.errors import Conflict
+from shared.ports import Row, Store, Table, Value
 
 _log = logging.getLogger("sos")
 
 _MAX_WAITING = 10_000
 _BATCH = 100  # entities in one transaction of Tables
 _LINGER_SECONDS = 0.2
-_MAX_TROUBLES = 100
+_MAX_UNSAID = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,11 @@ class Event:
     def row(self) -> Row:
         """Write the event as a row, in the order of time within its day."""
         key = f"{self.at.astimezone(UTC):%H%M%S%f}-{secrets.token_hex(4)}"
-        return Row(self.partition, key, {"line": self.line(), "event": self.name, "account": self.account_id})
+        return Row(self.partition, key, self.values())
+
+    def values(self) -> dict[str, Value]:
+        """Give what its row holds, wherever it stands."""
+        return {"line": self.line(), "event": self.name, "account": self.account_id}
 
 
 class AuditLog:
@@ -84,12 +89,12 @@ class AuditLog:
         self._lock = threading.Lock()
         self._writer = threading.Lock()  # held while a batch is written: whoever flushes waits for it
         self._writing = False
-        self._troubles: deque[str] = deque(maxlen=_MAX_TROUBLES)
+        self._unsaid: deque[tuple[int, str]] = deque(maxlen=_MAX_UNSAID)
 
     def record(self, event: Event) -> None:
         """Log an event and queue its row. Never raises, never waits for the store."""
         _log.log(event.severity, event.line())
-        self._say_troubles()
+        self.say_unsaid()
         with self._lock:
             if len(self._waiting) >= _MAX_WAITING:
                 self._waiting.popleft()
@@ -102,21 +107,38 @@ class AuditLog:
             except RuntimeError:  # no thread to be had; the next event asks again
                 self._writing = False
 
+    def write(self, event: Event, partition: str, key: str, *, behind: bool) -> None:
+        """Log an event and write its row now, under a name of its own: a second time is no second row.
+
+        `behind` a request, on a thread of its own, the line waits for the next one that speaks. Raises UpstreamUnavailable.
+        """
+        if behind:
+            self._unsaid.append((event.severity, event.line()))
+        else:
+            _log.log(event.severity, event.line())
+            self.say_unsaid()
+        with suppress(Conflict):
+            self._store.insert(Table.AUDIT, Row(partition, key, event.values()))
+
     def flush(self) -> None:
         """Write what waits, now; for the end of the process, and for tests."""
         self._write_all()
-        self._say_troubles()
+        self.say_unsaid()
 
     def _write_all(self) -> None:
         with self._writer:
             while batch := self._take():
                 self._write(batch)
 
-    def _say_troubles(self) -> None:
-        # By whoever records or flushes next: the host drops lines that are logged outside of an invocation.
+    def say_later(self, name: str, reason: str) -> None:
+        """Keep the line of an event that happened outside of an invocation, for the next one that speaks."""
+        self._unsaid.append((logging.ERROR, json.dumps({"event": name, "reason": reason})))
+
+    def say_unsaid(self) -> None:
+        """Log the lines of our own threads, inside of an invocation: the host drops what is logged outside of one."""
         with suppress(IndexError):  # another thread said the last one
-            while self._troubles:
-                _log.error(self._troubles.popleft())
+            while self._unsaid:
+                _log.log(*self._unsaid.popleft())
 
     def _write_until_empty(self) -> None:
         # A moment's wait gathers the events of a busy second into one request.
@@ -138,8 +160,7 @@ class AuditLog:
             try:
                 self._store.insert_all(Table.AUDIT, rows)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must be written
-                facts = {"event": "audit.not_written", "reason": type(error).__name__, "events": len(rows)}
-                self._troubles.append(json.dumps(facts))
+                self.say_later("audit.not_written", f"{type(error).__name__}, {len(rows)} events")
 
 
 def _start_thread(work: Callable[[], None]) -> None:

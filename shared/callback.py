@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import accounts, session, transaction
-from shared.aadsts import CREDENTIAL_ERRORS, numbers_in
+from shared.aadsts import CREDENTIAL_ERRORS, OUTSIDE_ITS_TIME, numbers_in
 from shared.access import AuthenticationMethod, Level, level_with_roles, refusal
 from shared.audit import Event
 from shared.errors import (
@@ -26,6 +26,7 @@ from shared.errors import (
 )
 from shared.id_token import Expectation, VerifiedClaims, validate_id_token
 from shared.key_ring import KEY_ID_LENGTH
+from shared.renewal_state import CertificateVersion, RenewalState
 from shared.services import Services
 from shared.session import Session, SignedIn
 from shared.transaction import LoginTransaction
@@ -105,26 +106,49 @@ def _denied(answer: Mapping[str, str]) -> LoginRejected | UpstreamUnavailable:
 
 
 def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, str], reference: str) -> str:
-    """Exchange the code, and once more with the credential read anew when Microsoft refuses the credential.
+    """Exchange the code, and once more with the other certificate when the one that signs is refused.
 
     Microsoft checks the client before it looks at the code, so the code is still good for the second try.
     """
+    known = services.certificate.get()
+    certificate = known.signing(services.clock())
     try:
-        return _redeem_once(services, login, answer)
+        return _redeem_once(services, login, answer, certificate)
     except AuthorizationDenied as error:
         if not CREDENTIAL_ERRORS.intersection(error.aadsts):
             raise
-        event = Event(
-            "credential.refused", services.clock(), reference, reason=str(error.aadsts[0]), warning=True
-        )
-        services.audit.record(event)
-    services.assertions.forget()
-    services.certificate.refresh()
-    return _redeem_once(services, login, answer)
+        reason = str(error.aadsts[0])
+        if known.other is None or OUTSIDE_ITS_TIME in error.aadsts:
+            services.assertions.forget(certificate)
+    except UpstreamUnavailable as error:
+        if error.port != "vault" or error.retriable:
+            raise
+        reason = "vault"  # it signs with this version no more
+    services.audit.record(
+        Event("credential.refused", services.clock(), reference, reason=reason, warning=True)
+    )
+    return _redeem_once(services, login, answer, _other(services, known))
 
 
-def _redeem_once(services: Services, login: LoginTransaction, answer: Mapping[str, str]) -> str:
-    certificate = services.certificate.get()
+def _other(services: Services, known: RenewalState) -> CertificateVersion:
+    """Choose what to try when the version that signs was refused.
+
+    While two are registered, what is in memory names the other: a replica of Microsoft may not know the new one yet, or
+    the old one any more. Otherwise the row is read again; where nothing changed, an assertion made anew is worth a try.
+    """
+    if known.other is not None:
+        return known.other
+    fresh = services.certificate.refresh()
+    signing = fresh.signing(services.clock())
+    return fresh.other if signing == known.current and fresh.other is not None else signing
+
+
+def _redeem_once(
+    services: Services,
+    login: LoginTransaction,
+    answer: Mapping[str, str],
+    certificate: CertificateVersion,
+) -> str:
     client_id = login.application.client_id
     if not services.redemptions.acquire(blocking=False):
         raise UpstreamUnavailable("microsoft", "too many wait for it", retry_after=_BUSY_FOR)

@@ -13,6 +13,7 @@ from shared.errors import (
     AccessDenied,
     AuthorizationDenied,
     BadRequest,
+    CertificateExpired,
     ForgedRequest,
     InvalidSetupToken,
     LoginRejected,
@@ -307,12 +308,10 @@ def diagnose(error: Exception) -> Diagnosis:
             return _BY_REASON.get(error.reason, _NOT_ASSIGNED)
         case BadRequest():
             return _BY_KIND.get(error.kind, _UNREADABLE)
-        case NotConfigured():
-            return _NOT_SET_UP
-        case ForgedRequest():
-            return _FORGED
-        case InvalidSetupToken():
-            return _SETUP_LINK
+        case CertificateExpired():
+            return _expired(error)
+        case NotConfigured() | ForgedRequest() | InvalidSetupToken():
+            return _BY_CODE[error.code]
         case LoginRejected():
             return _BY_CODE.get(error.code, _REJECTED)
         case _:
@@ -320,6 +319,9 @@ def diagnose(error: Exception) -> Diagnosis:
 
 
 _BY_CODE: Final = {
+    "not_configured": _NOT_SET_UP,
+    "forged_request": _FORGED,
+    "invalid_setup_token": _SETUP_LINK,
     "transaction_missing": _COOKIES_LOST,
     "transaction_expired": _TOO_SLOW,
     "transaction_replayed": _TOO_SLOW,
@@ -347,6 +349,21 @@ def _away(error: UpstreamUnavailable) -> Diagnosis:
     ways = (Way.TRY_AGAIN, Way.PASSWORD) if error.port == "microsoft" else (Way.TRY_AGAIN,)
     owner = ("The Owner can sign in with the password meanwhile.",) if error.port == "microsoft" else ()
     return Diagnosis(title, what, who, (f"Wait {wait} and try again.", *owner), ways, tone="wait")
+
+
+def _expired(error: CertificateExpired) -> Diagnosis:
+    wait = minutes_and_seconds(error.retry_after.total_seconds())
+    return Diagnosis(
+        "Microsoft sign-in is being repaired",
+        "The certificate by which Microsoft recognises this system has expired. Nothing is wrong with your account.",
+        _OWNER,
+        (
+            f"The system looks for a new certificate at {error.next_try:%H:%M} UTC, in {wait}. Try again then.",
+            "The Owner can sign in with the password, and upload the new certificate to Microsoft.",
+        ),
+        (Way.TRY_AGAIN, Way.PASSWORD),
+        tone="wait",
+    )
 
 
 def _wait(error: TooManyAttempts) -> Diagnosis:

@@ -7,7 +7,7 @@ and what is out of order (`UpstreamUnavailable`, `ConfigurationError`) are diffe
 No message here ever holds a token, a code, a key, a password or a person's name.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 
@@ -158,21 +158,53 @@ class NotConfigured(SignInError):
         self.what = what
 
 
+class CertificateExpired(SignInError):
+    """Microsoft knows us no more, so nobody can sign in with it. `next_try`: when the renewal looks for a new one."""
+
+    code = "certificate_expired"
+
+    def __init__(self, next_try: datetime, retry_after: timedelta) -> None:
+        super().__init__("expired")
+        self.next_try = next_try
+        self.retry_after = retry_after
+
+
 class Conflict(SignInError):
     """The row changed since it was read, or exists already: read again and decide again."""
 
     code = "conflict"
 
 
+class DirectoryRefused(SignInError):
+    """Microsoft Graph refused a change of the application's certificates; `reason` is its error code."""
+
+    code = "directory_refused"
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+
+
 class UpstreamUnavailable(SignInError):
-    """A service we need does not answer as it should. `port` is microsoft, vault or store."""
+    """A service we need does not answer as it should. `port` is microsoft, graph, vault or store.
+
+    `nothing_done`: the request had no effect, for sure; otherwise it may have had one.
+    """
 
     code = "upstream_unavailable"
 
     def __init__(
-        self, port: str, detail: str = "", *, retriable: bool = True, retry_after: timedelta | None = None
+        self,
+        port: str,
+        detail: str = "",
+        *,
+        retriable: bool = True,
+        retry_after: timedelta | None = None,
+        nothing_done: bool = False,
     ) -> None:
         super().__init__(f"{port}: {detail}" if detail else port)
         self.port = port
         self.retriable = retriable
         self.retry_after = retry_after
+        self.nothing_done = nothing_done

@@ -2,15 +2,18 @@
 
 A key is published before it signs (`signs_from` lies ahead), and stays published after its successor took over, so
 that an application that reads the key set now and then never meets a token it cannot verify.
+
+A key signs for 30 days, longer where nobody looks after the ring. The rule is `KeyRing.rotated`; it needs to be asked
+once a day.
 """
 
 import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Self
+from typing import Final, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +26,18 @@ SECRET_NAME = "sos-session-keys"  # noqa: S105 - the name of the secret, not the
 KEY_ID_LENGTH = 8
 _SCALAR_BYTES = 32  # P-256, FIPS 186-5
 
+SIGNS_FOR: Final = timedelta(days=30)
+PUBLISHED_AHEAD: Final = timedelta(days=2)
+"""A new key signs nothing before everybody can know it: instances read the ring every 10 minutes, applications the key
+set every hour, and both may be cut off from us for a day."""
+KEPT_FOR: Final = timedelta(days=1)
+"""How long a key stays after its successor began to sign. What it signed or sealed is worth nothing by then: a login
+transaction lives 10 minutes (`transaction.LIFETIME`), a token 10 minutes (`session.TOKEN_LIFETIME`), and an expired one
+can be renewed for an hour (`session.IDLE_LIMIT`). The rest is for an instance that could not read the ring meanwhile."""
+_ADDED_AHEAD: Final = timedelta(days=3)
+"""A day more than PUBLISHED_AHEAD: a ring that is looked after once a day changes keys when their time comes."""
+_SECOND: Final = timedelta(seconds=1)
+
 
 @dataclass(frozen=True)
 class RingKey:
@@ -31,6 +46,12 @@ class RingKey:
     key_id: str
     private_key: ec.EllipticCurvePrivateKey
     signs_from: datetime
+
+    @classmethod
+    def generate(cls, signs_from: datetime) -> Self:
+        """Make a new key with an id of its own."""
+        key_id = secrets.token_urlsafe(KEY_ID_LENGTH)[:KEY_ID_LENGTH]
+        return cls(key_id, ec.generate_private_key(ec.SECP256R1()), signs_from)
 
     @cached_property
     def public_key(self) -> ec.EllipticCurvePublicKey:
@@ -66,8 +87,21 @@ class KeyRing:
     @classmethod
     def generate(cls, now: datetime) -> Self:
         """Make a ring with one key that signs at once: the very first."""
-        key_id = secrets.token_urlsafe(KEY_ID_LENGTH)[:KEY_ID_LENGTH]
-        return cls((RingKey(key_id, ec.generate_private_key(ec.SECP256R1()), now),))
+        return cls((RingKey.generate(now),))
+
+    def rotated(self, now: datetime) -> Self | None:
+        """Give the ring without the keys that are over and with the next one, once that is due; None where nothing is.
+
+        It has two keys at most: whatever came before a key is dropped long before its successor is added.
+        """
+        over = sum(now - successor.signs_from > KEPT_FOR for successor in self.keys[1:])
+        kept = self.keys[over:]
+        newest_until = self.keys[-1].signs_from + SIGNS_FOR
+        if newest_until - now > _ADDED_AHEAD:
+            return type(self)(kept) if over else None
+        # The secret knows whole seconds: none of the two days is lost to that.
+        signs_from = max(newest_until, now + PUBLISHED_AHEAD + _SECOND).replace(microsecond=0)
+        return type(self)((*kept, RingKey.generate(signs_from)))
 
     @classmethod
     def from_secret(cls, secret: Secret) -> Self:

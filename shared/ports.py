@@ -6,7 +6,7 @@ Each port has one contract suite (`tests/contracts`) that every implementation p
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Literal, Protocol
@@ -47,7 +47,7 @@ class Row:
 
 
 class Store(Protocol):
-    """Rows with compare-and-swap. No listing across partitions, no transaction over more than one."""
+    """Rows with compare-and-swap. No transaction over more than one partition."""
 
     def get(self, table: Table, partition: str, key: str) -> Row | None:
         """Read one row, or None."""
@@ -73,6 +73,13 @@ class Store(Protocol):
         """Read all rows of a partition, in the order of their keys."""
         ...
 
+    def older(self, table: Table, column: str, moment: datetime, most: int) -> list[Row]:
+        """Read at most `most` rows of any partition whose time `column` lies before `moment`, in no order.
+
+        It may read the whole table: for the sweep, never while a person waits.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VaultSecret:
@@ -82,8 +89,17 @@ class VaultSecret:
     expires_on: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VaultCertificate:
+    """The public part of one version of a certificate. `enabled`: the vault signs with its key."""
+
+    version: str
+    der: bytes
+    enabled: bool
+
+
 class Vault(Protocol):
-    """Secrets, and signatures by keys that never leave the vault."""
+    """Secrets, certificates, and signatures by keys that never leave the vault."""
 
     def secret(self, name: str) -> VaultSecret | None:
         """Read the newest version of a secret; None when there is none. A disabled one is unavailable, not absent."""
@@ -95,6 +111,26 @@ class Vault(Protocol):
 
     def sign(self, key: str, version: str, algorithm: Literal["PS256", "RS256"], digest: bytes) -> bytes:
         """Sign a SHA-256 digest (32 bytes) with the named version of a certificate's key."""
+        ...
+
+    def create_certificate(self, name: str, tag: str) -> None:
+        """Begin to make a version that bears this tag: self-signed, RSA-2048, not exportable, 12 months.
+
+        `find_certificate` tells when it is there. Raises Conflict while another one is in the making. When the answer
+        is lost, it may have begun all the same.
+        """
+        ...
+
+    def find_certificate(self, name: str, tag: str) -> VaultCertificate | None:
+        """Find the version that was created with this tag; None while there is none."""
+        ...
+
+    def certificate(self, name: str, version: str) -> VaultCertificate | None:
+        """Read one version; None when there is none."""
+        ...
+
+    def disable_certificate(self, name: str, version: str) -> None:
+        """Let the vault sign with this version no more. Done already, or no such version: fine."""
         ...
 
 
@@ -165,4 +201,46 @@ class IdentityProvider(Protocol):
 
     def fetch_keys(self, application: Application) -> Mapping[str, object]:
         """Fetch the provider's JSON Web Key Set (RFC 7517, section 5). One request, every time."""
+        ...
+
+    def authenticate(self, application: Application, assertion: Callable[[str], str]) -> Secret:
+        """Get an access token for the directory as the application itself (RFC 6749, section 4.4). One request.
+
+        Never from a cache: an answer proves that the provider knows the key that signed the assertion. Raises
+        AuthorizationDenied when the provider refuses.
+        """
+        ...
+
+    def clock_skew(self) -> timedelta | None:
+        """Say how far our clock is ahead of the provider's, by its latest answer; None before the first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredKey:
+    """A certificate that is registered on the application. `x5t`: its SHA-1 thumbprint (RFC 7515, section 4.1.7)."""
+
+    key_id: str
+    x5t: str
+
+
+class Directory(Protocol):
+    """Microsoft Graph, as far as an application looks after its own certificates.
+
+    `object_id` names the application, `token` comes from `IdentityProvider.authenticate`, and `proof` is a JWT that one
+    of the registered certificates signed (Microsoft Graph, application-rollkey-prooftoken). Each method makes one request
+    and raises DirectoryRefused when it is refused. UpstreamUnavailable says with `nothing_done` whether the request may
+    have taken effect all the same.
+    """
+
+    def add_key(self, object_id: str, token: Secret, der: bytes, proof: str) -> str:
+        """Register one more certificate, and touch no other; gives its key id."""
+        ...
+
+    def remove_key(self, object_id: str, token: Secret, key_id: str, proof: str) -> bool:
+        """Remove the certificate with this key id, and touch no other; False when there was none."""
+        ...
+
+    def keys(self, object_id: str, token: Secret) -> list[RegisteredKey] | None:
+        """List the registered certificates; None when the application may not read itself, which is the default."""
         ...

@@ -97,6 +97,16 @@ class Refreshed[T]:
         self._load_in_background(loaded, now)
         return loaded.value
 
+    def peek(self) -> T | None:
+        """Answer the value, or None when there is none yet; never wait, and load it in the background when it is time."""
+        loaded, now = self._loaded, self._clock()
+        if (loaded is None or not self._younger(loaded.at, self._fresh_for, now)) and (
+            self._recent_failure(now) is None
+        ):
+            self._load_in_background(loaded, now)
+            loaded = self._loaded
+        return loaded.value if loaded is not None else None
+
     def refresh(self) -> T:
         """Load now, or wait for the load under way. Raises what `load` raises; the old value stays then."""
         return self._load_now(self._loaded)
@@ -126,7 +136,7 @@ class Refreshed[T]:
         if trouble:
             _log.warning(trouble)
 
-    def _load_in_background(self, seen: _Loaded[T], now: datetime) -> None:
+    def _load_in_background(self, seen: _Loaded[T] | None, now: datetime) -> None:
         with self._lock:
             busy = self._under_way is not None or self._loaded is not seen
             if busy or self._recent_failure(now) is not None:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.audit import AuditLog
-    from shared.certificate import CertificateVersion, ClientAssertions
+    from shared.certificate import ClientAssertions
     from shared.config import Config
     from shared.key_ring import KeyRing
-    from shared.ports import Application, Clock, IdentityProvider, Store, Vault
+    from shared.ports import Application, Clock, Directory, IdentityProvider, Store, Vault
+    from shared.renewal_state import RenewalState
+    from shared.renewal_watch import RenewalWatch
     from shared.session import Issuer
     from shared.settings import SsoSettings
     from shared.signing_keys import SigningKeys
@@ -42,15 +44,22 @@ class Services:
     """
 
     def __init__(
-        self, config: Config, clock: Clock, store: Store, vault: Vault, identity: IdentityProvider
+        self,
+        config: Config,
+        clock: Clock,
+        store: Store,
+        vault: Vault,
+        identity: IdentityProvider,
+        directory: Directory,
     ) -> None:
         self.config = config
         self.clock = clock
         self.store = store
         self.vault = vault
         self.identity = identity
+        self.directory = directory
         self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH, _IDLE)
-        self.certificate: Refreshed[CertificateVersion] = Refreshed(
+        self.certificate: Refreshed[RenewalState] = Refreshed(
             self._load_certificate, clock, _SETTINGS_FRESH, _IDLE
         )
         self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH, _IDLE)
@@ -78,6 +87,13 @@ class Services:
         from shared.session import Issuer
 
         return Issuer(self.config.address, self.config.audience)
+
+    @cached_property
+    def watch(self) -> RenewalWatch:
+        """Who notices, behind a request, that the timer of the renewal has stopped."""
+        from shared.renewal_watch import RenewalWatch
+
+        return RenewalWatch(self)
 
     def newer_key_ring(self, seen: KeyRing) -> KeyRing:
         """Read the key ring again, for a key that we do not know; at most once a minute.
@@ -137,10 +153,10 @@ class Services:
 
         return read_settings(self.store)
 
-    def _load_certificate(self) -> CertificateVersion:
-        from shared.certificate import read_current
+    def _load_certificate(self) -> RenewalState:
+        from shared.renewal_state import read_state
 
-        return read_current(self.store)
+        return read_state(self.store)
 
     def _load_key_ring(self) -> KeyRing:
         from shared.vault_secrets import load_key_ring

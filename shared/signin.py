@@ -29,7 +29,10 @@ class Started:
 
 
 def start(services: Services, next_path: str, hints: Hints, *, second_try: bool = False) -> Started:
-    """Begin a sign-in. Raises NotConfigured while the Owner has not named the application."""
+    """Begin a sign-in. Raises NotConfigured while the Owner has not named the application.
+
+    Raises CertificateExpired when it is known that Microsoft would not know us.
+    """
     application = services.settings.get().application
     state = transaction.new_state(second_try=second_try)
     url, request = services.identity.start(
@@ -44,6 +47,9 @@ def start(services: Services, next_path: str, hints: Hints, *, second_try: bool 
     login = LoginTransaction(request, application, next_path, now, random_id())
     key = services.key_ring.get().signing_key(now)
     cookie = transaction.seal(login, key.sealing_key, key.key_id)
+    # Microsoft would send the person back in vain. Last, because on a cold start the row is only being read.
+    if (known := services.certificate.peek()) is not None:
+        known.signing(now)
     return Started(url, transaction.cookie_name(state), cookie)
 
 

@@ -2,6 +2,11 @@
 
 Each is made once, by the first process that finds it missing. A vault has no compare-and-swap, so a row in the store decides
 who makes it; the others ask people to try again in a moment. A maker that died is replaced after five minutes.
+
+A rotation of the key ring needs no such row. Of two at once each adds a key of its own, and the last write wins. The key
+that is lost has signed nothing: it would have begun two days later, and whoever read it reads the ring again within
+minutes. All that a late write can bring back is a key that was over. Nor does a rotation meet a maker: with a ring that is
+new it has nothing to do for weeks.
 """
 
 import secrets
@@ -40,6 +45,19 @@ def load_key_ring(store: Store, vault: Vault, clock: Clock) -> KeyRing:
     return KeyRing.from_secret(
         _load(store, vault, KEY_RING_NAME, lambda: KeyRing.generate(now).to_secret(), now)
     )
+
+
+def rotate_key_ring(vault: Vault, now: datetime) -> bool:
+    """Write the ring as it should be now, if it is not; True when it was written.
+
+    A missing ring is left to whoever needs it first. Raises ValueError when the vault holds something else.
+    """
+    found = vault.secret(KEY_RING_NAME)
+    rotated = KeyRing.from_secret(found.value).rotated(now) if found is not None else None
+    if rotated is None:
+        return False
+    vault.set_secret(KEY_RING_NAME, rotated.to_secret())
+    return True
 
 
 def load_pepper(store: Store, vault: Vault, clock: Clock) -> Pepper:

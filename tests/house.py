@@ -19,14 +19,24 @@ from jwt import encode as encode_jwt
 from jwt.algorithms import RSAAlgorithm
 
 from functions.app import build_app
-from shared import accounts, certificate, settings
+from shared import accounts, settings
 from shared.access import Level
 from shared.audit import AuditLog
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
 from shared.password import CHEAPEST, hash_password
-from shared.ports import Application, AuthorizationRequest, ProviderMetadata, Table, VaultSecret
+from shared.ports import (
+    Application,
+    AuthorizationRequest,
+    ProviderMetadata,
+    RegisteredKey,
+    Table,
+    VaultCertificate,
+    VaultSecret,
+)
 from shared.principal import Principal
+from shared.renewal_state import CertificateVersion, read_state, save_state
+from shared.renewal_watch import RenewalWatch
 from shared.secret import Secret
 from shared.services import Services
 from tests.memory import MemoryStore
@@ -62,6 +72,9 @@ class PaperVault:
 
     secrets: dict[str, VaultSecret] = field(default_factory=dict)
     signed: list[str] = field(default_factory=list)
+    certificates: dict[str, VaultCertificate] = field(default_factory=dict)
+    disabled_versions: set[str] = field(default_factory=set)
+    make_der: Callable[[], bytes] = bytes
     away: bool = False
 
     def secret(self, name: str) -> VaultSecret | None:
@@ -78,7 +91,33 @@ class PaperVault:
         """Sign with a stamp."""
         self._check()
         self.signed.append(version)
+        if version in self.disabled_versions:
+            raise UpstreamUnavailable("vault", "http 403", retriable=False)
         return hmac.digest(b"paper", f"{key}{version}{algorithm}".encode() + digest, "sha256")
+
+    def create_certificate(self, name: str, tag: str) -> None:
+        """Make a version at once."""
+        self._check()
+        version = f"{name}-{len(self.certificates) + 1}"
+        self.certificates[tag] = VaultCertificate(version, self.make_der(), enabled=True)
+
+    def find_certificate(self, name: str, tag: str) -> VaultCertificate | None:
+        """Find a version by its tag."""
+        del name
+        self._check()
+        return self.certificates.get(tag)
+
+    def certificate(self, name: str, version: str) -> VaultCertificate | None:
+        """Read a version."""
+        del name
+        self._check()
+        return next((made for made in self.certificates.values() if made.version == version), None)
+
+    def disable_certificate(self, name: str, version: str) -> None:
+        """Sign with a version no more."""
+        del name
+        self._check()
+        self.disabled_versions.add(version)
 
     def _check(self) -> None:
         if self.away:
@@ -175,9 +214,46 @@ class PaperIdentity:
         jwk = json.loads(RSAAlgorithm.to_jwk(_PROVIDER_KEY.public_key()))
         return {"keys": [jwk | {"kid": "k1", "use": "sig"}]}
 
+    def authenticate(self, application: Application, assertion: Callable[[str], str]) -> Secret:
+        """Answer a token for the directory."""
+        del application
+        assertion("https://login.microsoftonline.com/token")
+        self._reach()
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return Secret("a token for the directory")
+
+    def clock_skew(self) -> timedelta | None:
+        """Agree about the time."""
+        return timedelta(0)
+
     def _reach(self) -> None:
         if self.away:
             raise UpstreamUnavailable("microsoft", "away")
+
+
+@dataclass
+class PaperDirectory:
+    """A directory that takes every certificate and gives away what it was asked."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def add_key(self, object_id: str, token: Secret, der: bytes, proof: str) -> str:
+        """Register a certificate."""
+        del object_id, token, der, proof
+        self.asked.append("add_key")
+        return f"key-{len(self.asked)}"
+
+    def remove_key(self, object_id: str, token: Secret, key_id: str, proof: str) -> bool:
+        """Remove a certificate."""
+        del object_id, token, key_id, proof
+        self.asked.append("remove_key")
+        return True
+
+    def keys(self, object_id: str, token: Secret) -> list[RegisteredKey] | None:
+        """Tell nothing: the application may not read itself."""
+        del object_id, token
+        return None
 
 
 @dataclass(frozen=True)
@@ -231,14 +307,29 @@ class Answer:
         return [str(value) for value in self.response.headers.get_all("Set-Cookie")]
 
 
+def a_version(name: str, not_after: datetime = START + timedelta(days=365)) -> CertificateVersion:
+    """Make a version that is registered and signs as well as any. `x5t-…` and `x5t256-…` are its thumbprints."""
+    return CertificateVersion(
+        name, f"x5t256-{name}", f"x5t-{name}", not_after - timedelta(days=365), not_after, registered_at=START
+    )
+
+
+def sign_with(store: MemoryStore, version: CertificateVersion, **facts: Any) -> None:  # noqa: ANN401 - fields of the row
+    """Make a version the one that signs."""
+    save_state(store, replace(read_state(store), current=version, last_tick_at=START, **facts))
+
+
 class House:
     """The whole product in one process, and one visitor with a jar of cookies."""
 
     def __init__(self, **overrides: str) -> None:
         self.clock = MovableClock()
-        self.store = MemoryStore()
+        self._calls = 0
+        self.store = MemoryStore(before=self._count)
         self.vault = PaperVault()
         self.identity = PaperIdentity(self.clock)
+        self.directory = PaperDirectory()
+        self.behind: list[Callable[[], None]] = []
         environment = {
             "SOS_ADDRESS": ADDRESS,
             "KEY_VAULT_URL": "https://vault.example",
@@ -256,11 +347,19 @@ class House:
         It has no threads: a value that is refreshed behind a request is there when that request is answered, and
         audit rows wait for `events`.
         """
-        services = Services(self.config, self.clock, self.store, self.vault, self.identity)
+        services = Services(self.config, self.clock, self.store, self.vault, self.identity, self.directory)
         services.audit = AuditLog(self.store, spawn=lambda _work: None)
+        services.watch = RenewalWatch(services, spawn=self.behind.append)
         for kept in (services.settings, services.certificate, services.key_ring, services.pepper):
             kept._spawn = lambda work: work()  # noqa: SLF001 - production has no option for tests
         return services
+
+    def store_calls(self) -> int:
+        """Count the calls to the store so far."""
+        return self._calls
+
+    def _count(self) -> None:
+        self._calls += 1
 
     def move_to(self, services: Services) -> None:
         """Send the visitor's next requests to another instance."""
@@ -279,8 +378,7 @@ class House:
             phc = Secret(hash_password(Secret(password), pepper, CHEAPEST))
             accounts.create(self.store, user_name, user_name.title(), level, phc, self.clock())
         self.set_sso(active=sso_active)
-        version = certificate.CertificateVersion("v1", "a-thumbprint", START + timedelta(days=365))
-        certificate.use_version(self.store, version)
+        sign_with(self.store, a_version("v1"))
 
     def set_sso(self, *, active: bool) -> None:
         """Switch SSO on or off, known to every instance at once."""

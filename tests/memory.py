@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from datetime import datetime
+from itertools import count, islice
 from threading import RLock
 
 from shared.errors import Conflict, UpstreamUnavailable
@@ -81,6 +82,18 @@ class MemoryStore:
         with self._lock:
             rows = [row for (t, p, _), row in self._rows.items() if (t, p) == (table, partition)]
         return sorted(rows, key=lambda row: row.key)
+
+    def older(self, table: Table, column: str, moment: datetime, most: int) -> list[Row]:
+        """Read at most `most` rows of any partition whose time `column` lies before `moment`, in no order."""
+        self._reach()
+
+        def is_older(row: Row) -> bool:
+            value = row.values.get(column)
+            return isinstance(value, datetime) and value < moment
+
+        with self._lock:
+            found = (row for (t, _, _), row in self._rows.items() if t is table and is_older(row))
+            return list(islice(found, most))
 
     def _reach(self) -> None:
         self.before()

@@ -10,8 +10,11 @@ from http import HTTPStatus
 from typing import Final
 
 from local.cloud.entra.assertion import CERTIFICATE_ERRORS
-from local.cloud.entra.state import RegisteredCertificate
+from local.cloud.entra.replicas import Replicas
+from local.cloud.entra.state import LONGEST_DELAY, RegisteredCertificate
 from local.cloud.entra.tenant import Tenant
+from local.cloud.graph.applications import Graph
+from local.cloud.graph.policies import GraphPolicies
 from local.cloud.key_vault.vault import Vault
 from local.cloud.web import Json, Request, Response, Route, Service, json_response
 from local.faults import parse_faults
@@ -21,10 +24,11 @@ PREFIX: Final = "/_control"
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What there is to steer. `services` are entra, vault and identity."""
+    """What there is to steer. `services` are entra, graph, vault and identity."""
 
     services: dict[str, Service]
     tenant: Tenant
+    graph: Graph
     vault: Vault
 
 
@@ -47,6 +51,8 @@ def control_service(steered: Steered) -> Service:
             route("PATCH", "/people/(?P<username>[^/]+)", _change_person),
             route("POST", "/rollover", _roll_over),
             route("POST", "/clock", _set_clock),
+            route("GET PUT", "/replicas", _replicas),
+            route("GET PUT", "/graph", _graph_policies),
             route("GET PUT", "/vault", _vault_settings),
         ),
         not_found=lambda _: json_response({"error": "there is no such control"}, HTTPStatus.NOT_FOUND),
@@ -76,10 +82,12 @@ def _add_faults(steered: Steered, request: Request) -> Json:
 
 
 def _reset(steered: Steered, _: Request) -> Json:
-    """Forget faults and counts, forced errors and wrong clocks."""
+    """Forget faults and counts, forced errors, wrong clocks, slow replicas and the policies of Graph."""
     for service in steered.services.values():
         service.faults.reset()
     steered.tenant.forced_errors.clear()
+    steered.tenant.replicas = Replicas()
+    steered.graph.policies = GraphPolicies()
     steered.tenant.clock.offset = steered.vault.clock.offset = timedelta()
     return {}
 
@@ -156,6 +164,28 @@ def _set_clock(steered: Steered, request: Request) -> Json:
     for clock in [clocks[body["service"]]] if "service" in body else clocks.values():
         clock.offset = offset
     return {name: clock.offset.total_seconds() for name, clock in clocks.items()}
+
+
+def _replicas(steered: Steered, request: Request) -> Json:
+    """Show or set the delay of each replica of the token endpoint, in seconds; the first one answers next.
+
+    A certificate that was added or removed at t is known or unknown to a replica from t + its delay on.
+    """
+    if request.method == "PUT":
+        delays = request.json()["delays"]
+        longest = LONGEST_DELAY.total_seconds()
+        if not delays or not all(isinstance(d, int | float) and 0 <= d <= longest for d in delays):
+            message = f"delays are one or more numbers from 0 to {longest:.0f}"
+            raise ValueError(message)
+        steered.tenant.replicas = Replicas(tuple(timedelta(seconds=d) for d in delays))
+    return {"delays": [delay.total_seconds() for delay in steered.tenant.replicas.delays]}
+
+
+def _graph_policies(steered: Steered, request: Request) -> Json:
+    """Show the policies of Graph, or set those that the body names."""
+    if request.method == "PUT":
+        steered.graph.policies = steered.graph.policies.changed(request.json())
+    return asdict(steered.graph.policies)
 
 
 def _vault_settings(steered: Steered, request: Request) -> Json:

@@ -21,6 +21,9 @@ from local.cloud.control import Steered, control_service
 from local.cloud.entra.service import entra_service
 from local.cloud.entra.state import EntraState
 from local.cloud.entra.tenant import Tenant
+from local.cloud.graph.applications import Graph
+from local.cloud.graph.service import PATH as GRAPH
+from local.cloud.graph.service import graph_service
 from local.cloud.identity import PATH as IDENTITY
 from local.cloud.identity import IssuedTokens, identity_service
 from local.cloud.key_vault.service import vault_service
@@ -46,6 +49,14 @@ class Addresses:
     ca_file: str
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A cloud that answers at `addresses`; who runs it in the same process may steer it without asking."""
+
+    addresses: Addresses
+    steered: Steered
+
+
 class _Server(uvicorn.Server):
     """A server that says when it listens, and leaves signals to its caller: there are three of them."""
 
@@ -69,15 +80,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def running(state: Path, port: int) -> AsyncGenerator[Addresses]:
+async def running(state: Path, port: int) -> AsyncGenerator[Running]:
     """Serve until the block ends. Port 0 chooses free ones. Raises OSError when a port is taken."""
-    addresses, servers = _prepare(state, port)
+    cloud, servers = _prepare(state, port)
     async with asyncio.TaskGroup() as group:
         for server, listener in servers:
             group.create_task(server.serve([listener]))
             await server.listening.wait()
         try:
-            yield addresses
+            yield cloud
         finally:
             for server, _ in servers:
                 server.stop()
@@ -88,20 +99,27 @@ async def run_until_stopped(state: Path, port: int, ready: Callable[[Addresses],
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(state, port) as addresses:
-        ready(addresses)
+    async with running(state, port) as cloud:
+        ready(cloud.addresses)
         await stop.wait()
 
 
 @contextlib.contextmanager
 def serving(state: Path, port: int = 0) -> Generator[Addresses]:
     """Serve in a thread of this process until the block ends. Raises OSError when a port is taken."""
-    started: Future[tuple[Addresses, Callable[[], object]]] = Future()
+    with steerable(state, port) as cloud:
+        yield cloud.addresses
+
+
+@contextlib.contextmanager
+def steerable(state: Path, port: int = 0) -> Generator[Running]:
+    """Serve as `serving` does, and hand over what there is to steer."""
+    started: Future[tuple[Running, Callable[[], object]]] = Future()
 
     async def serve() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running(state, port) as addresses:
-            started.set_result((addresses, lambda: loop.call_soon_threadsafe(stop.set)))
+        async with running(state, port) as cloud:
+            started.set_result((cloud, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()
 
     def run() -> None:
@@ -112,15 +130,15 @@ def serving(state: Path, port: int = 0) -> Generator[Addresses]:
 
     thread = threading.Thread(target=run, name="laptop-cloud", daemon=True)
     thread.start()
-    addresses, stop = started.result()
+    cloud, stop = started.result()
     try:
-        yield addresses
+        yield cloud
     finally:
         stop()
         thread.join()
 
 
-def _prepare(state: Path, port: int) -> tuple[Addresses, list[tuple[_Server, socket.socket]]]:
+def _prepare(state: Path, port: int) -> tuple[Running, list[tuple[_Server, socket.socket]]]:
     listeners = _listen(port)
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     entra, browser, vault = (listener.getsockname()[1] for listener in listeners)
@@ -128,7 +146,7 @@ def _prepare(state: Path, port: int) -> tuple[Addresses, list[tuple[_Server, soc
     tokens = IssuedTokens(state / "identity.json")
     addresses = Addresses(
         authority_host=f"https://localhost:{entra}",
-        graph_url=f"https://localhost:{entra}/graph",
+        graph_url=f"https://localhost:{entra}{GRAPH}",
         browser_url=f"http://localhost:{browser}",
         control_url=f"http://localhost:{browser}{CONTROL}",
         key_vault_url=f"https://{_HOST}:{vault}",
@@ -137,9 +155,10 @@ def _prepare(state: Path, port: int) -> tuple[Addresses, list[tuple[_Server, soc
         ca_file=str(ca_file.resolve()),
     )
     https = {"ssl_certfile": chain_file, "ssl_keyfile": key_file}
-    apps = _apps(state, addresses, tokens)
+    steered = _stand_ins(state, addresses, tokens)
+    apps = _apps(steered)
     servers = [_server(app, tls) for app, tls in zip(apps, (https, {}, https), strict=True)]
-    return addresses, list(zip(servers, listeners, strict=True))
+    return Running(addresses, steered), list(zip(servers, listeners, strict=True))
 
 
 def _server(app: App, tls: dict[str, Path]) -> _Server:
@@ -158,24 +177,37 @@ def _server(app: App, tls: dict[str, Path]) -> _Server:
     return _Server(config)
 
 
-def _apps(state: Path, addresses: Addresses, tokens: IssuedTokens) -> tuple[App, App, App]:
-    entra_clock = ShiftedClock()
-    entra_state = EntraState(state / "entra.json", entra_clock)
-    tenant = Tenant(entra_state, entra_clock, addresses.authority_host, addresses.browser_url)
-    entra = entra_service(tenant)
+def _stand_ins(state: Path, addresses: Addresses, tokens: IssuedTokens) -> Steered:
+    clock = ShiftedClock()
+    entra_state = EntraState(state / "entra.json", clock)
+    tenant = Tenant(entra_state, clock, addresses.authority_host, addresses.browser_url)
+    graph = Graph(tenant, addresses.graph_url)
     vault = Vault(state / "vault.json", ShiftedClock(), addresses.key_vault_url)
     authority = f"{addresses.authority_host}/{entra_state.application.tenant_id}"
-    key_vault = vault_service(vault, tokens, authority)
-    identity = identity_service(tokens)
-    services = {"entra": entra, "vault": key_vault, "identity": identity}
-    control = control_service(Steered(services, tenant, vault))
+    services = {
+        "entra": entra_service(tenant),
+        "graph": graph_service(graph),
+        "vault": vault_service(vault, tokens, authority),
+        "identity": identity_service(tokens),
+    }
+    return Steered(services, tenant, graph, vault)
+
+
+def _apps(steered: Steered) -> tuple[App, App, App]:
+    """Give what each of the three ports serves."""
+    entra, graph, vault, identity = steered.services.values()
+    control = control_service(steered)
+
+    async def programs(scope: Message, receive: Receive, send: Send) -> None:
+        service = graph if scope["path"].startswith(f"{GRAPH}/") else entra
+        await service(scope, receive, send)
 
     async def browser(scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         service = control if path.startswith(CONTROL) else identity if path == IDENTITY else entra
         await service(scope, receive, send)
 
-    return entra, browser, key_vault
+    return programs, browser, vault
 
 
 def _listen(port: int) -> list[socket.socket]:

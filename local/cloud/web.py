@@ -144,7 +144,9 @@ class Service:
         operation, answer = self._plan(request)
         self.faults.count(operation)
         fault = self.faults.next_for(request.method, request.path)
-        if fault and fault.kind == "cut":
+        if fault and fault.kind == "lose_answer":
+            answer()
+        if fault and fault.kind in {"cut", "lose_answer"}:
             scope[_CUT]()
             await receive()  # until the server has noticed that the connection is gone
             return

@@ -27,8 +27,18 @@ def connect(config: Config, *, as_person: bool = False) -> Services:
     logging.getLogger("azure").setLevel(logging.WARNING)  # the SDKs log each request at INFO
     wire = _Wire(config, as_person=as_person)
     return Services(
-        config, _now, _OnFirstUse(wire.store), _OnFirstUse(wire.vault), _OnFirstUse(wire.identity)
+        config,
+        _clock,
+        _OnFirstUse(wire.store),
+        _OnFirstUse(wire.vault),
+        _OnFirstUse(wire.identity),
+        _OnFirstUse(wire.directory),
     )
+
+
+def _clock() -> datetime:
+    """Tell the time by `_now`, looked up at each call: replacing that one moves the clock of everything."""
+    return _now()
 
 
 def _now() -> datetime:
@@ -76,7 +86,13 @@ class _Wire:
         from shared.azure.entra import Entra
 
         session, _transport = self._http()
-        return Entra(self._config, session, _now)
+        return Entra(self._config, session, _clock)
+
+    def directory(self) -> object:
+        from shared.azure.graph import Graph
+
+        session, _transport = self._http()
+        return Graph(self._config, session)
 
     def _http(self) -> tuple[requests.Session, RequestsTransport]:
         from shared.azure.http import pooled_session, transport

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msal
@@ -39,6 +40,7 @@ class _MsalHttp:
         self._clock = clock
         self._lock = threading.Lock()
         self._documents: dict[str, Refreshed[_Kept]] = {}
+        self.clock_skew: timedelta | None = None
 
     def document(self, url: str) -> Mapping[str, object]:
         """Read a discovery document, kept for a day and the last good one longer."""
@@ -64,8 +66,12 @@ class _MsalHttp:
         headers: Mapping[str, str] | None = None,
         **_: object,
     ) -> requests.Response:
-        """Send a token request."""
-        return send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)
+        """Send a token request, and compare the clocks by its answer. Raises UpstreamUnavailable when that is no JSON."""
+        response = send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)
+        _json(response)  # MSAL would fail over a page of a proxy in the way, and log it
+        if theirs := _date(response):
+            self.clock_skew = self._clock() - response.elapsed / 2 - theirs
+        return response
 
     def close(self) -> None:
         """Keep the shared session open: it is not MSAL's."""
@@ -83,6 +89,7 @@ class Entra:
 
     def __init__(self, config: Config, session: requests.Session, clock: Clock) -> None:
         self._authority_host = config.authority_host
+        self._graph_scope = f"{config.graph_url}/.default"
         self._http = _MsalHttp(session, clock)
         self._session = session
         self._lock = threading.Lock()
@@ -151,6 +158,21 @@ class Entra:
         response = send(_PORT, self._session, "GET", url)
         return _json(response)
 
+    def authenticate(self, application: Application, assertion: Callable[[str], str]) -> Secret:
+        """Get an access token for the directory as the application itself. One request, never from a cache."""
+        self._document(application)  # kept here; MSAL alone would fetch it for every client
+        client = self._msal(application, lambda facts: assertion(facts["token_endpoint"]))
+        result = client.acquire_token_for_client([self._graph_scope])
+        if "error" in result:
+            raise AuthorizationDenied(str(result["error"]), _numbers(result))
+        if not (token := result.get("access_token")):
+            raise UpstreamUnavailable(_PORT, "the answer holds no token")
+        return Secret(token)
+
+    def clock_skew(self) -> timedelta | None:
+        """Say how far our clock is ahead of the provider's, to about a second, by its latest token answer."""
+        return self._http.clock_skew
+
     def _authority(self, application: Application) -> str:
         return f"{self._authority_host}/{application.tenant_id}"
 
@@ -178,7 +200,7 @@ class Entra:
     def _msal(
         self, application: Application, assertion: Callable[[dict[str, str]], str] | None = None
     ) -> msal.ConfidentialClientApplication:
-        """Make a client with a token cache of its own: after a bad nonce MSAL has cached the tokens already."""
+        """Make a client with caches of its own: MSAL keeps tokens (even after a bad nonce), refusals and throttling."""
         return msal.ConfidentialClientApplication(
             application.client_id,
             client_credential={"client_assertion": assertion} if assertion else None,
@@ -198,6 +220,15 @@ def _json(response: requests.Response) -> Mapping[str, object]:
     if not isinstance(body, dict):
         raise UpstreamUnavailable(_PORT, "the answer is not a JSON object")
     return body
+
+
+def _date(response: requests.Response) -> datetime | None:
+    """Read the `Date` of an answer (RFC 9110, section 6.6.1), None without one that tells its zone."""
+    try:
+        date = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return date if date.tzinfo else None
 
 
 def _numbers(body: Mapping[str, Any]) -> tuple[int, ...]:

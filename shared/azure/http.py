@@ -82,10 +82,10 @@ def call[T](port: str, work: Callable[[], T], *, repeatable: bool) -> T:
     """Do some work that calls a service, with at most two more tries.
 
     `repeatable` says that doing it twice is as good as once: only then is it tried again when its outcome is unknown
-    (a lost answer, or a 5xx that may have come too late). Raises UpstreamUnavailable; an error of the 4xx that is an
-    answer about the request is left to the adapter.
+    (a lost answer, or a 5xx that may have come too late). Raises UpstreamUnavailable, with `nothing_done` when no try
+    had an effect; an error of the 4xx that is an answer about the request is left to the adapter.
     """
-    began = time.monotonic()
+    began, nothing_done = time.monotonic(), True
     for pause in (*_PAUSES, None):
         try:
             return work()
@@ -95,9 +95,10 @@ def call[T](port: str, work: Callable[[], T], *, repeatable: bool) -> T:
                 raise
             asked = retry_after(headers)
             what = f"http {status}" if status else type(error).__name__
-            failure = UpstreamUnavailable(port, what, retry_after=asked)
-            again = status in _NOTHING_DONE or _never_sent(error) or (repeatable and not status)
-            again = again or (repeatable and status in _OUTCOME_UNKNOWN)
+            without_effect = status in _NOTHING_DONE or _never_sent(error)
+            nothing_done = nothing_done and without_effect
+            failure = UpstreamUnavailable(port, what, retry_after=asked, nothing_done=nothing_done)
+            again = without_effect or (repeatable and (not status or status in _OUTCOME_UNKNOWN))
         wait = max(pause or 0, asked.total_seconds() if asked else 0)
         if (
             not again
@@ -116,11 +117,11 @@ def send(
     method: Literal["GET", "POST"],
     url: str,
     *,
-    data: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | bytes | None = None,
     params: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> requests.Response:
-    """Send one request by the rules of `call`. Any answer below 500 is returned, but 429."""
+    """Send one request by the rules of `call`. Any answer below 500 is returned, but 408 and 429."""
 
     def work() -> requests.Response:
         response = session.request(
@@ -132,7 +133,7 @@ def send(
             timeout=(CONNECT_SECONDS, READ_SECONDS),
             allow_redirects=False,
         )
-        if response.status_code >= _SERVER_ERROR or response.status_code in _NOTHING_DONE:
+        if response.status_code >= _SERVER_ERROR or response.status_code in _NOTHING_DONE | _OUTCOME_UNKNOWN:
             raise requests.HTTPError(response=response)
         return response
 

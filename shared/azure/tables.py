@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import islice
+from typing import Final
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
@@ -29,6 +31,8 @@ from shared.errors import Conflict, UpstreamUnavailable
 from shared.ports import Row, Table, Value
 
 _PORT = "store"
+_LARGEST_PAGE: Final = 1000
+"""Entities in one answer of Tables."""
 
 
 class TablesStore:
@@ -107,6 +111,25 @@ class TablesStore:
                 ],
                 repeatable=True,
             )
+        except ResourceNotFoundError:
+            return []
+        except HttpResponseError as error:
+            raise _unavailable(error) from None
+
+    def older(self, table: Table, column: str, moment: datetime, most: int) -> list[Row]:
+        """Read at most `most` rows of any partition whose time `column` lies before `moment`, in no order."""
+        client = self._clients[table]
+
+        def read() -> list[Row]:
+            entities = client.query_entities(
+                f"{column} lt @moment",
+                parameters={"moment": moment},
+                results_per_page=min(most, _LARGEST_PAGE),
+            )
+            return [_from_entity(entity) for entity in islice(entities, most)]
+
+        try:
+            return call(_PORT, read, repeatable=True)
         except ResourceNotFoundError:
             return []
         except HttpResponseError as error:

@@ -14,6 +14,23 @@ from shared.azure.connect import connect
 from shared.config import Config
 from shared.services import Services
 
+FOUND = "found"
+"""The property under which a test records what it found out about a real service."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the suites found out about real services."""
+    found = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == FOUND
+    ]
+    if found:
+        terminalreporter.section("what was found out")
+        for line in found:
+            terminalreporter.write_line(str(line))
+
 
 @pytest.fixture(scope="session")
 def azure(laptop: Laptop) -> Iterator[Services]:

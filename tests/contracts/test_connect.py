@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,8 +12,8 @@ from local.cloud.server import Addresses, serving
 from shared.azure import http, tables
 from shared.azure.connect import connect
 from shared.config import Config
-from shared.errors import UpstreamUnavailable
-from shared.ports import Table
+from shared.errors import AuthorizationDenied, DirectoryRefused, UpstreamUnavailable
+from shared.ports import Application, Table
 from shared.secret import Secret
 from tests.local.clients import Control, http_session
 
@@ -76,6 +77,30 @@ def test_the_adapters_share_one_identity(cloud: Addresses, monkeypatch: pytest.M
             services.store.get(Table.SETTINGS, "p", "k")
         assert caught.value.port == "store"
         assert control("GET", "/calls")["identity"] == {"token": 2}
+
+
+def test_there_is_one_clock(cloud: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever moves the clock of this module moves that of the rules and of the adapters, also later."""
+    services = connect(Config.from_environ(environment(cloud)))
+    assert services.identity.clock_skew() is None  # the adapter is there before the clock moves
+    monkeypatch.setattr("shared.azure.connect._now", lambda: datetime.now(UTC) + timedelta(hours=1))
+    assert services.clock() - datetime.now(UTC) > timedelta(minutes=59)
+    with http_session(cloud) as steering:
+        facts = Control(cloud.control_url, steering)("GET", "/application")
+    application = Application(facts["tenant_id"], facts["client_id"])
+    with pytest.raises(AuthorizationDenied):
+        services.identity.authenticate(application, lambda _: "a.b.c")
+    skew = services.identity.clock_skew()
+    assert skew is not None
+    assert abs(skew - timedelta(hours=1)) < timedelta(seconds=3)
+
+
+def test_the_directory_is_where_the_settings_say(cloud: Addresses) -> None:
+    """Graph is asked at GRAPH_URL: the stand-in refuses a token that it did not make."""
+    services = connect(Config.from_environ(environment(cloud, GRAPH_URL=cloud.graph_url)))
+    with pytest.raises(DirectoryRefused) as caught:
+        services.directory.keys("an-object-id", Secret("x"))
+    assert caught.value.reason == "InvalidAuthenticationToken"
 
 
 def test_a_person_is_another_credential(cloud: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:

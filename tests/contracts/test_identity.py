@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from local.cloud.server import Addresses, serving
 from shared.azure.entra import Entra
 from shared.azure.http import pooled_session
-from shared.certificate import CertificateVersion, ClientAssertions, thumbprint
+from shared.certificate import ClientAssertions
 from shared.config import Config
 from shared.errors import AuthorizationDenied, InvalidIdToken, UpstreamUnavailable
 from shared.id_token import Expectation, VerifiedClaims, validate_id_token
-from shared.ports import Application, AuthorizationRequest, IdentityProvider
+from shared.ports import Application, AuthorizationRequest, IdentityProvider, VaultCertificate
+from shared.public_part import describe
 from shared.secret import Secret
 from shared.signing_keys import KeySet
 from tests.local.clients import NURSE, REDIRECT_URI, Browser, Control, http_session, made_certificate
@@ -105,9 +106,7 @@ def provider(cloud: Addresses, credential: tuple[rsa.RSAPrivateKey, x509.Certifi
     """An adapter that knows nothing yet, with a registered certificate."""
     config = config_for(cloud.authority_host, cloud.ca_file)
     key, certificate = credential
-    version = CertificateVersion(
-        "v1", thumbprint(certificate.public_bytes(Encoding.DER)), certificate.not_valid_after_utc
-    )
+    version = describe(VaultCertificate("v1", certificate.public_bytes(Encoding.DER), enabled=True))
 
     def sign(version: str, digest: bytes) -> bytes:
         del version
@@ -247,6 +246,168 @@ def test_a_code_that_microsoft_did_not_give_is_refused(
     assert caught.value.error in {"invalid_grant", "invalid_client", "invalid_request"}
     assert caught.value.aadsts
     assert "no-such-code" not in str(caught.value)
+
+
+def test_an_unknown_certificate_is_told_by_its_number(
+    known: tuple[IdentityProvider, Application, str],
+) -> None:
+    """AADSTS700027: a probe asks whether Microsoft knows a certificate, and this is the no. Each time anew."""
+    entra, application, _host = known
+    for _ in range(2):
+        with pytest.raises(AuthorizationDenied) as caught:
+            entra.authenticate(application, assertion_by_nobody(application))
+        assert caught.value.error == "invalid_client"
+        assert 700027 in caught.value.aadsts
+
+
+def test_an_unknown_tenant_cannot_be_authenticated_at(
+    known: tuple[IdentityProvider, Application, str],
+) -> None:
+    """AADSTS90002, before any assertion is made."""
+    entra, application, _host = known
+    with pytest.raises(AuthorizationDenied) as caught:
+        entra.authenticate(replace(application, tenant_id=UNKNOWN_TENANT), lambda _: pytest.fail("asked for"))
+    assert caught.value.aadsts == (90002,)
+
+
+def test_the_clocks_are_compared(known: tuple[IdentityProvider, Application, str]) -> None:
+    """A refusal tells the time as well; before the first token request nothing is known."""
+    entra, application, _host = known
+    entra.metadata(application)
+    assert entra.clock_skew() is None
+    with pytest.raises(AuthorizationDenied):
+        entra.authenticate(application, assertion_by_nobody(application))
+    skew = entra.clock_skew()
+    assert skew is not None
+    assert abs(skew) < timedelta(minutes=5)
+
+
+def assertion_by_nobody(application: Application) -> Callable[[str], str]:
+    """Give a maker of assertions whose certificate is not registered."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    certificate, _ = made_certificate(key)
+    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+    assertions = ClientAssertions(
+        lambda _, digest: key.sign(digest, pss, Prehashed(hashes.SHA256())), lambda: datetime.now(UTC)
+    )
+    version = describe(VaultCertificate("v1", certificate.public_bytes(Encoding.DER), enabled=True))
+    return lambda endpoint: assertions.make(application.client_id, endpoint, version)
+
+
+# The application itself: the stand-in
+
+
+def test_a_token_is_one_request_each_time(provider: Provider) -> None:
+    """Success and refusal cost one request to the token endpoint and no other: nothing comes from a cache."""
+    provider.entra.metadata(provider.application)
+    provider.control("POST", "/reset")
+    tokens = [provider.entra.authenticate(provider.application, provider.assertion) for _ in range(3)]
+    assert len({token.reveal() for token in tokens}) == 3
+    assert provider.calls() == {"token": 3}
+    provider.control("POST", "/certificate-errors", {"code": 700027, "times": 2})
+    for _ in range(2):
+        with pytest.raises(AuthorizationDenied):
+            provider.entra.authenticate(provider.application, provider.assertion)
+    assert provider.entra.authenticate(provider.application, provider.assertion).reveal()
+    assert provider.calls() == {"token": 6}
+
+
+def test_the_metadata_is_kept_for_probes_as_well(provider: Provider) -> None:
+    """A timer that never starts a sign-in asks for it once."""
+    for _ in range(3):
+        provider.entra.authenticate(provider.application, provider.assertion)
+    assert provider.calls() == {"metadata": 1, "token": 3}
+
+
+def test_a_token_is_hidden(provider: Provider) -> None:
+    """Nobody logs it by accident."""
+    token = provider.entra.authenticate(provider.application, provider.assertion)
+    assert token.reveal() not in f"{token} {token!r}"
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 30), (503, 7)])
+def test_a_busy_token_endpoint_is_no_refusal(provider: Provider, status: int, retry_after: int) -> None:
+    """What Microsoft asks us to wait goes on; the next probe is not held back by MSAL's own throttling."""
+    fault = {"kind": "status", "status": status, "retry_after": retry_after, "match": "/token", "times": 1}
+    provider.control("POST", "/faults", {"service": "entra", "faults": [fault]})
+    with pytest.raises(UpstreamUnavailable) as caught:
+        provider.entra.authenticate(provider.application, provider.assertion)
+    assert caught.value.retry_after == timedelta(seconds=retry_after)
+    assert provider.entra.authenticate(provider.application, provider.assertion).reveal()
+
+
+def test_a_probe_of_unknown_outcome_is_made_once(provider: Provider) -> None:
+    """A 5xx says nothing of the certificate."""
+    fault = {"kind": "status", "status": 500, "match": "/token"}
+    provider.control("POST", "/faults", {"service": "entra", "faults": [fault]})
+    with pytest.raises(UpstreamUnavailable):
+        provider.entra.authenticate(provider.application, provider.assertion)
+    assert provider.calls()["token"] == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"{}", b"[]", b'{"token_type": "Bearer"}'])
+def test_an_answer_without_a_token_proves_nothing(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """A proxy's page with status 200 is neither a proof of registration nor a refusal."""
+    provider.entra.metadata(provider.application)
+    real = requests.Session.request
+
+    def broken(self: requests.Session, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401 - handed on
+        response = real(self, method, url, **options)
+        response._content = body  # noqa: SLF001 - a forged body
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", broken)
+    with pytest.raises(UpstreamUnavailable):
+        provider.entra.authenticate(provider.application, provider.assertion)
+
+
+@pytest.mark.parametrize("minutes", [-4, 0, 4])
+def test_the_skew_is_ours_minus_theirs(provider: Provider, minutes: int) -> None:
+    """Positive where our clock is ahead; the latest answer counts, a redeemed code's as well."""
+    provider.entra.authenticate(provider.application, provider.assertion)
+    provider.control("POST", "/clock", {"service": "entra", "offset_seconds": -minutes * 60})
+    provider.entra.authenticate(provider.application, provider.assertion)
+    skew = provider.entra.clock_skew()
+    assert skew is not None
+    assert abs(skew - timedelta(minutes=minutes)) < timedelta(seconds=3)
+
+
+def test_the_skew_is_that_of_the_middle(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that took long is not a clock that is wrong: half of the round trip is taken off."""
+    real = requests.Session.request
+
+    def slow(self: requests.Session, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401 - handed on
+        response = real(self, method, url, **options)
+        response.elapsed = timedelta(seconds=20)
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", slow)
+    provider.entra.authenticate(provider.application, provider.assertion)
+    skew = provider.entra.clock_skew()
+    assert skew is not None
+    assert abs(skew + timedelta(seconds=10)) < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 23 Nov 2026 12:00:00 -0000", None])
+def test_a_date_that_says_nothing_changes_nothing(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, date: str | None
+) -> None:
+    """Without a time of theirs the last known difference stays."""
+    provider.entra.authenticate(provider.application, provider.assertion)
+    before = provider.entra.clock_skew()
+    real = requests.Session.request
+
+    def undated(self: requests.Session, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401 - handed on
+        response = real(self, method, url, **options)
+        response.headers.pop("Date")
+        response.headers.update({} if date is None else {"Date": date})
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", undated)
+    assert provider.entra.authenticate(provider.application, provider.assertion).reveal()
+    assert provider.entra.clock_skew() == before
 
 
 # With a person: the stand-in

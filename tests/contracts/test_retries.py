@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from secrets import token_hex
 from time import time
 from typing import Any
 
@@ -35,6 +36,7 @@ from tests.local.clients import Control, http_session
 pytestmark = pytest.mark.system
 
 NAME = "contract-retries"
+NO_VERSION = "0" * 32
 
 
 @dataclass
@@ -118,6 +120,7 @@ def wire(cloud: Addresses, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
         shared_wire = transport(session)
         vault = KeyVault(config, ManagedIdentityCredential(transport=shared_wire), shared_wire)
         vault.set_secret(NAME, Secret("a value"))
+        vault.certificate(NAME, NO_VERSION)
         facts = control("GET", "/application")
         control("POST", "/reset")
         application = Application(facts["tenant_id"], facts["client_id"])
@@ -141,10 +144,30 @@ def config_for(cloud: Addresses, **changes: str) -> Config:
 
 REPEATABLE: dict[str, tuple[str, str, Callable[[Wire], object]]] = {
     "a secret is read": ("vault", "secrets/get", lambda wire: wire.vault.secret(NAME)),
+    "a certificate is found": (
+        "vault",
+        "certificates/versions",
+        lambda wire: wire.vault.find_certificate(NAME, "g1"),
+    ),
+    "a certificate is read": (
+        "vault",
+        "certificates/get",
+        lambda wire: wire.vault.certificate(NAME, NO_VERSION),
+    ),
+    "a certificate is disabled": (
+        "vault",
+        "certificates/update",
+        lambda wire: wire.vault.disable_certificate(NAME, NO_VERSION),
+    ),
     "keys are fetched": ("entra", "keys", Wire.get_keys),
 }
 ONCE: dict[str, tuple[str, str, Callable[[Wire], object]]] = {
     "a secret is written": ("vault", "secrets/set", lambda wire: wire.vault.set_secret(NAME, Secret("new"))),
+    "a certificate is begun": (
+        "vault",
+        "certificates/create",
+        lambda wire: wire.vault.create_certificate(f"{NAME}-{token_hex(8)}", "g1"),
+    ),
     "a code is redeemed": ("entra", "token", Wire.post_token),
 }
 BOTH = REPEATABLE | ONCE
@@ -183,6 +206,7 @@ def test_a_large_wait_is_passed_on(wire: Wire, clock: FakeTime, what: str, statu
     with pytest.raises(UpstreamUnavailable) as caught:
         do(wire)
     assert caught.value.retry_after == timedelta(seconds=3)
+    assert caught.value.nothing_done
     assert clock.slept == []
     assert wire.calls(service, operation) == 1
 
@@ -254,6 +278,18 @@ def test_a_request_that_took_too_long_to_arrive_is_tried_again(wire: Wire, clock
     assert wire.calls("vault", "secrets/set") == 1
 
 
+@pytest.mark.usefixtures("clock")
+def test_a_request_of_ours_that_took_too_long_to_arrive_is_no_answer(wire: Wire) -> None:
+    """408 where there is no SDK: a read is repeated; a code that may have been redeemed is not tried again."""
+    wire.fail("entra", status=408, times=1)
+    assert wire.get_keys().ok
+    wire.fail("entra", status=408)
+    with pytest.raises(UpstreamUnavailable, match="http 408") as caught:
+        wire.post_token()
+    assert not caught.value.nothing_done
+    assert wire.calls("entra", "token") == 1
+
+
 @pytest.mark.parametrize("status", [500, 502, 504])
 @pytest.mark.parametrize("what", ONCE)
 def test_an_unknown_outcome_is_not_repeated_where_it_is_not(
@@ -262,8 +298,9 @@ def test_an_unknown_outcome_is_not_repeated_where_it_is_not(
     """A code that may have been used, a secret that may have been written: once."""
     service, operation, do = ONCE[what]
     wire.fail(service, status=status)
-    with pytest.raises(UpstreamUnavailable, match=f"http {status}"):
+    with pytest.raises(UpstreamUnavailable, match=f"http {status}") as caught:
         do(wire)
+    assert not caught.value.nothing_done
     assert clock.slept == []
     assert wire.calls(service, operation) == 1
 
@@ -283,8 +320,9 @@ def test_a_cut_connection_is_not_repeated_where_it_is_not(wire: Wire, clock: Fak
     """The request may have arrived: it is not sent again."""
     service, operation, do = ONCE[what]
     wire.fail(service, kind="cut", times=1)
-    with pytest.raises(UpstreamUnavailable):
+    with pytest.raises(UpstreamUnavailable) as caught:
         do(wire)
+    assert not caught.value.nothing_done
     assert clock.slept == []
     assert wire.calls(service, operation) == 1
 
@@ -310,8 +348,9 @@ def test_a_refused_connection_is_tried_again_always(clock: FakeTime, repeatable:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
         session = requests.Session()
         session.trust_env = False
-        with pytest.raises(UpstreamUnavailable), session:
+        with pytest.raises(UpstreamUnavailable) as caught, session:
             send("microsoft", session, "GET" if repeatable else "POST", url)
+    assert caught.value.nothing_done
     assert clock.slept == [0.2, 0.8]
 
 
@@ -344,6 +383,22 @@ def test_a_connection_that_was_never_made_is_safe_to_repeat(clock: FakeTime, err
 
     assert call("vault", work, repeatable=False) == "done"
     assert clock.slept == [0.2, 0.8]
+
+
+@pytest.mark.parametrize("unknown", [0, 1, 2])
+@pytest.mark.usefixtures("clock")
+def test_one_try_of_unknown_outcome_may_have_done_it(unknown: int) -> None:
+    """A last answer that says "nothing done" speaks for its own try only: an earlier one may have had an effect."""
+    tries: list[int] = []
+
+    def work() -> None:
+        tries.append(len(tries))
+        raise requests.ReadTimeout if tries[-1] == unknown else requests.ConnectTimeout
+
+    with pytest.raises(UpstreamUnavailable) as caught:
+        call("vault", work, repeatable=True)
+    assert tries == [0, 1, 2]
+    assert not caught.value.nothing_done
 
 
 # Bounds
@@ -397,11 +452,12 @@ def test_an_adapters_own_answer_is_left_to_it(wire: Wire) -> None:
         call("vault", work, repeatable=True)
 
 
-def test_a_forbidden_vault_is_unavailable_for_good(wire: Wire, clock: FakeTime) -> None:
+@pytest.mark.parametrize("what", [what for what, (service, _, _) in BOTH.items() if service == "vault"])
+def test_a_forbidden_vault_is_unavailable_for_good(wire: Wire, clock: FakeTime, what: str) -> None:
     """A role that is missing is not mended by waiting, and the SDK's text is not shown."""
     wire.fail("vault", status=403)
     with pytest.raises(UpstreamUnavailable, match=r"^vault: http 403$") as caught:
-        wire.vault.secret(NAME)
+        BOTH[what][2](wire)
     assert not caught.value.retriable
     assert clock.slept == []
 

@@ -1,10 +1,10 @@
 """The store's contract: the memory store and Azure Tables keep the same promises."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -118,6 +118,40 @@ def test_query_reads_beyond_one_page(store: Store, partition: str) -> None:
     for start in range(0, 1100, 100):
         store.insert_all(Table.AUDIT, [Row(partition, f"{n:05}") for n in range(start, start + 100)])
     assert len(store.query(Table.AUDIT, partition)) == 1100
+
+
+def test_older_finds_rows_of_every_partition(store: Store, partition: str) -> None:
+    """A time before the moment is found; the moment itself, a later one, or none is not."""
+    column, moment = f"at_{partition}", datetime(2027, 3, 1, 8, 0, 0, 123456, tzinfo=UTC)
+    tick = timedelta(milliseconds=1)  # Azurite compares no finer
+    times = {"a": moment - tick, "b": moment - timedelta(days=400), "c": moment, "d": moment + tick}
+    written = {
+        name: store.insert(Table.SETTINGS, Row(f"{partition}-{name}", name, {column: at, "n": 2**40}))
+        for name, at in times.items()
+    }
+    store.insert(Table.SETTINGS, Row(partition, "without", {"other": moment - tick}))
+    store.insert(Table.THROTTLE, Row(partition, "elsewhere", {column: moment - tick}))
+    rows = store.older(Table.SETTINGS, column, moment, 100)
+    assert sorted(rows, key=lambda row: row.key) == [written["a"], written["b"]]
+    for row in rows:
+        store.delete(Table.SETTINGS, row)  # with the etag that was read
+    assert store.older(Table.SETTINGS, column, moment, 100) == []
+
+
+@pytest.mark.parametrize("most", [1, 999, 1000, 1001, 1100, 5000])
+def test_older_gives_no_more_than_asked_for(store: Store, partition: str, most: int) -> None:
+    """Also beyond one page (1,000 rows of Tables)."""
+    column, moment = f"at_{partition}", datetime(2027, 3, 1, 8, 0, tzinfo=UTC)
+    old: Mapping[str, Value] = {column: moment - timedelta(hours=1)}
+    for start in range(0, 1100, 100):
+        store.insert_all(Table.AUDIT, [Row(partition, f"{n:05}", old) for n in range(start, start + 100)])
+    rows = store.older(Table.AUDIT, column, moment, most)
+    assert len({row.key for row in rows}) == len(rows) == min(most, 1100)
+
+
+def test_nothing_is_older_in_a_table_that_is_missing(store: Store, partition: str) -> None:
+    """Nor does anything carry a column that nobody wrote."""
+    assert store.older(Table.ACCOUNTS, f"at_{partition}", datetime(2027, 3, 1, tzinfo=UTC), 10) == []
 
 
 def test_insert_all_is_all_or_nothing(store: Store, partition: str) -> None:

@@ -3,16 +3,19 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
+import requests
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-from azure.keyvault.certificates import CertificateClient
+from azure.keyvault.certificates import CertificateClient, CertificatePolicyAction, KeyVaultCertificate
 from azure.keyvault.secrets import SecretClient
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -20,8 +23,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from local.laptop import Laptop
 from shared.azure.http import pooled_session, transport
-from shared.errors import UpstreamUnavailable
+from shared.errors import Conflict, UpstreamUnavailable
 from shared.ports import Vault
 from shared.secret import Secret
 from shared.services import Services
@@ -35,6 +39,7 @@ PADDINGS = {
     "RS256": padding.PKCS1v15(),
 }
 """RFC 7518, sections 3.5 and 3.3."""
+REAL = bool(os.environ.get("CONTRACT_KEY_VAULT_URL"))
 DIGEST = hashlib.sha256(b"what is signed").digest()
 
 
@@ -52,13 +57,17 @@ class Portal:
         assert isinstance(public_key, rsa.RSAPublicKey)
         return str(made.properties.version), public_key
 
+    def finish(self, name: str) -> None:
+        """Wait until nothing is in the making under this name."""
+        while self.certificates.get_certificate_operation(name).status == "inProgress":
+            time.sleep(1 if REAL else 0)  # the stand-in counts how often it is asked
+
 
 @pytest.fixture(scope="module")
 def portal(azure: Services) -> Iterator[Portal]:
     """The vault's other clients, on the same wire."""
     wire = transport(pooled_session(azure.config))
-    real = bool(os.environ.get("CONTRACT_KEY_VAULT_URL"))
-    make = DefaultAzureCredential if real else ManagedIdentityCredential
+    make = DefaultAzureCredential if REAL else ManagedIdentityCredential
     with make(transport=wire) as credential:
         url = azure.config.key_vault_url
         with (
@@ -240,3 +249,140 @@ def test_the_key_cannot_be_exported(portal: Portal, name: str) -> None:
     """What stands under the certificate's name as a secret holds no private key."""
     portal.certificate(name)
     assert "PRIVATE KEY" not in str(portal.secrets.get_secret(name).value)
+
+
+# Certificates
+
+
+def test_a_certificate_is_made_as_the_renewal_needs_it(key_vault: Vault, portal: Portal, name: str) -> None:
+    """Self-signed for 12 months with an RSA-2048 key that stays in the vault, which renews nothing by itself."""
+    began = datetime.now(UTC)
+    key_vault.create_certificate(name, "g1")
+    portal.finish(name)
+    found = key_vault.find_certificate(name, "g1")
+    assert found is not None
+    assert found.enabled
+    certificate = x509.load_der_x509_certificate(found.der)
+    assert certificate.subject == certificate.issuer
+    assert certificate.subject.rfc4514_string() == "CN=SOS Sign-in"
+    assert timedelta(days=364) < certificate.not_valid_after_utc - began < timedelta(days=367)
+    public_key = certificate.public_key()
+    assert isinstance(public_key, rsa.RSAPublicKey)
+    assert public_key.key_size == 2048
+    signature = key_vault.sign(name, found.version, "PS256", DIGEST)
+    public_key.verify(signature, DIGEST, PADDINGS["PS256"], Prehashed(hashes.SHA256()))
+    made_by = portal.certificates.get_certificate_policy(name)
+    assert (made_by.exportable, made_by.reuse_key) == (False, False)
+    actions = [action.action for action in made_by.lifetime_actions or []]
+    assert actions == [CertificatePolicyAction.email_contacts]
+    assert "PRIVATE KEY" not in str(portal.secrets.get_secret(name).value)
+
+
+def test_one_certificate_at_a_time(key_vault: Vault, portal: Portal, name: str) -> None:
+    """While one is in the making another is a conflict; the one that was begun comes all the same."""
+    key_vault.create_certificate(name, "g1")
+    with pytest.raises(Conflict):
+        key_vault.create_certificate(name, "g2")
+    portal.finish(name)
+    assert key_vault.find_certificate(name, "g1") is not None
+    assert key_vault.find_certificate(name, "g2") is None
+
+
+def test_creating_leaves_nothing_running(key_vault: Vault, portal: Portal, name: str) -> None:
+    """No thread goes on asking when a certificate is begun."""
+    portal.certificate(name)
+    before = set(threading.enumerate())
+    key_vault.create_certificate(name, "g1")
+    assert set(threading.enumerate()) <= before
+    portal.finish(name)
+
+
+def test_a_version_is_found_by_its_tag(key_vault: Vault, portal: Portal, name: str) -> None:
+    """Each version bears the tag it was made with, whichever is the newest; other tags find nothing."""
+    assert key_vault.find_certificate(name, "g1") is None
+    found = {}
+    for tag in ("g1", "g2"):
+        key_vault.create_certificate(name, tag)
+        portal.finish(name)
+        found[tag] = key_vault.find_certificate(name, tag)
+    portal.certificate(name)
+    first, second = found["g1"], found["g2"]
+    assert first is not None
+    assert second is not None
+    assert first.version != second.version
+    assert key_vault.find_certificate(name, "g1") == first == key_vault.certificate(name, first.version)
+    assert key_vault.find_certificate(name, "g2") == second
+    assert key_vault.find_certificate(name, "g") is None
+    assert key_vault.find_certificate(name, "") is None
+
+
+@pytest.fixture
+def pass_two_seconds(laptop: Laptop) -> Iterator[Callable[[], None]]:
+    """The vault tells in whole seconds when a version was made."""
+    with requests.Session() as steering:
+        steering.trust_env = False
+
+        def move(seconds: int) -> None:
+            body = {"service": "vault", "offset_seconds": seconds}
+            assert steering.post(f"{laptop.cloud.control_url}/clock", json=body, timeout=10).ok
+
+        yield lambda: time.sleep(2) if REAL else move(2)
+        move(0)
+
+
+def test_the_first_of_two_with_one_tag_counts(
+    key_vault: Vault, portal: Portal, name: str, pass_two_seconds: Callable[[], None]
+) -> None:
+    """An answer that was lost may have left two: the choice between them does not change when the second comes."""
+    key_vault.create_certificate(name, "g1")
+    portal.finish(name)
+    first = key_vault.find_certificate(name, "g1")
+    pass_two_seconds()
+    key_vault.create_certificate(name, "g1")
+    portal.finish(name)
+    assert key_vault.find_certificate(name, "g1") == first
+
+
+def test_a_version_that_is_not_there_is_none(key_vault: Vault, portal: Portal, name: str) -> None:
+    """Neither under a name that nobody used, nor beside others; to disable it is fine."""
+    assert key_vault.certificate(name, "0" * 32) is None
+    portal.certificate(name)
+    assert key_vault.certificate(name, "0" * 32) is None
+    key_vault.disable_certificate(name, "0" * 32)
+
+
+def test_a_version_without_its_certificate_is_not_there_yet(
+    key_vault: Vault, portal: Portal, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the vault lists while it is being made, or was given up, cannot be used."""
+    key_vault.create_certificate(name, "g1")
+    portal.finish(name)
+    monkeypatch.setattr(KeyVaultCertificate, "cer", None)
+    assert key_vault.find_certificate(name, "g1") is None
+
+
+def test_a_disabled_version_signs_no_more(key_vault: Vault, portal: Portal, name: str) -> None:
+    """It can still be read and found, and says that it is disabled; the other version goes on signing. Twice is once."""
+    key_vault.create_certificate(name, "g1")
+    portal.finish(name)
+    old = key_vault.find_certificate(name, "g1")
+    assert old is not None
+    new, _ = portal.certificate(name)
+    for _ in range(2):
+        key_vault.disable_certificate(name, old.version)
+    with pytest.raises(UpstreamUnavailable):
+        key_vault.sign(name, old.version, "PS256", DIGEST)
+    assert key_vault.sign(name, new, "PS256", DIGEST)
+    assert key_vault.certificate(name, old.version) == replace(old, enabled=False)
+    assert key_vault.find_certificate(name, "g1") == replace(old, enabled=False)
+
+
+def test_a_deleted_name_is_no_conflict(key_vault: Vault, portal: Portal, name: str) -> None:
+    """A conflict means "wait". A name in soft delete does not come back by waiting: that is unavailable."""
+    portal.certificate(name)
+    portal.certificates.begin_delete_certificate(name).wait()
+    with pytest.raises(UpstreamUnavailable, match="http 409") as caught:
+        key_vault.create_certificate(name, "g1")
+    assert not caught.value.retriable
+    assert key_vault.find_certificate(name, "g1") is None
+    portal.certificates.purge_deleted_certificate(name)

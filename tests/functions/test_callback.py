@@ -2,22 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt import decode_complete, encode
 
 from functions.http import SESSION_COOKIE
-from shared import accounts, certificate, settings, transaction
+from shared import accounts, settings, transaction
 from shared.aadsts import CREDENTIAL_ERRORS
 from shared.access import Level
-from shared.certificate import CertificateVersion
 from shared.errors import AuthorizationDenied
 from shared.ports import Store, Table
 from shared.principal import Principal
 from shared.transaction import COOKIE_PREFIX
-from tests.house import ISSUER, NURSE, START, Answer, House
+from tests.house import ISSUER, NURSE, START, Answer, House, a_version, sign_with
 
 OTHER_TENANT = "11111111-2222-4333-8444-555555555555"
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -548,8 +546,7 @@ def test_a_refused_credential_is_tried_once_more_with_a_reloaded_pointer(house: 
     """Another instance has switched the certificate: the pointer is read again, and the person is signed in."""
     house.sign_in_with_microsoft()
     house.another_browser()
-    pointed = CertificateVersion("v2", "another-thumbprint", START + timedelta(days=700))
-    certificate.use_version(house.store, pointed)
+    sign_with(house.store, a_version("v2"))
     house.identity.refusals = [AuthorizationDenied("invalid_client", (number,))]
     house.identity.redeemed.clear()
     assert house.sign_in_with_microsoft().location == "/"
@@ -557,7 +554,7 @@ def test_a_refused_credential_is_tried_once_more_with_a_reloaded_pointer(house: 
         decode_complete(assertion, options={"verify_signature": False})["header"]["x5t#S256"]
         for assertion in house.identity.redeemed
     ]
-    assert thumbprints == ["a-thumbprint", "another-thumbprint"]
+    assert thumbprints == ["x5t256-v1", "x5t256-v2"]
     assert house.vault.signed == ["v1", "v2"]
     assert any(
         (event["event"], event.get("reason")) == ("credential.refused", str(number))

@@ -5,9 +5,7 @@ from datetime import timedelta
 import pytest
 
 from functions.pages import asset_url
-from shared import certificate
-from shared.certificate import CertificateVersion
-from tests.house import START, House
+from tests.house import START, House, a_version, sign_with
 
 
 def test_healthz_asks_nobody(house: House) -> None:
@@ -80,7 +78,7 @@ def test_an_expired_certificate_is_not_ready(house: House) -> None:
     assert house.get("/readyz").status == 200
     house.clock.move(seconds=1)
     answer = house.get("/readyz")
-    assert (answer.status, answer.json["certificate"]) == (503, "expired")
+    assert (answer.status, answer.json["certificate"]) == (503, "certificate_expired")
 
 
 def test_a_missing_certificate_is_not_ready(cheap_passwords: None) -> None:
@@ -97,8 +95,7 @@ def test_without_sso_no_certificate_is_needed(cheap_passwords: None) -> None:
     del cheap_passwords
     house = House()
     assert house.get("/readyz").status == 200
-    expired = CertificateVersion("v0", "a-thumbprint", START - timedelta(days=1))
-    certificate.use_version(house.store, expired)
+    sign_with(house.store, a_version("v0", START - timedelta(days=1)))
     assert house.get("/readyz").status == 200
 
 

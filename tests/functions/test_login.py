@@ -12,7 +12,7 @@ from shared.key_ring import SECRET_NAME
 from shared.ports import Row, Table, VaultSecret
 from shared.secret import Secret
 from shared.transaction import COOKIE_PREFIX, MAX_AT_ONCE
-from tests.house import ADDRESS, APPLICATION, START, House
+from tests.house import ADDRESS, APPLICATION, START, House, a_version, sign_with
 
 MICROSOFT = "https://login.microsoftonline.com/authorize"
 
@@ -87,10 +87,11 @@ def test_login_before_the_first_settings_leads_to_the_password_door(cheap_passwo
 
 
 def test_sso_without_a_certificate_begins_but_says_so_at_the_end(cheap_passwords: None) -> None:
-    """Without a certificate nobody can be signed in: the page says that it is not set up."""
+    """An instance that has not read the row yet asks Microsoft in vain; then the page says that it is not set up."""
     del cheap_passwords
     house = House()
     house.set_sso(active=True)
+    house.services.certificate._spawn = lambda _work: None  # noqa: SLF001 - the thread has not come to it yet
     answer = house.sign_in_with_microsoft()
     assert answer.status == 503
     assert answer.title == "Sign-in is not set up yet"
@@ -100,6 +101,38 @@ def test_sso_without_a_certificate_begins_but_says_so_at_the_end(cheap_passwords
         "reference": answer.reference,
         "reason": "certificate",
     }
+
+
+def test_sso_without_a_certificate_is_said_at_once_where_it_is_known(cheap_passwords: None) -> None:
+    """Nobody is sent to Microsoft in vain."""
+    del cheap_passwords
+    house = House()
+    house.set_sso(active=True)
+    answer = house.get("/login")
+    assert (answer.status, answer.title) == (503, "Sign-in is not set up yet")
+
+
+def test_an_expired_certificate_is_a_maintenance_page_with_the_next_try(house: House) -> None:
+    """No loop through Microsoft: the page names the time of the next try, and the Owner's door, which is open."""
+    house.clock.move(days=365)
+    now = house.clock.now
+    sign_with(house.store, a_version("v1"), next_attempt_at=now + timedelta(minutes=4))
+    answer = house.get("/login")
+    assert (answer.status, answer.title) == (503, "Microsoft sign-in is being repaired")
+    assert answer.header("Retry-After") == "240"
+    assert f"{now + timedelta(minutes=4):%H:%M} UTC, in 4 minutes" in answer.text
+    assert 'href="/signin"' in answer.text
+    assert house.sign_in().status == 303
+
+
+def test_a_certificate_that_expires_while_somebody_is_at_microsoft(house: House) -> None:
+    """The answer of Microsoft finds the same page, without a token request."""
+    house.clock.now = START + timedelta(days=365, seconds=-1)
+    state = house.start_at_microsoft()
+    house.clock.move(seconds=1)
+    answer = house.finish_at_microsoft(state)
+    assert (answer.status, answer.title) == (503, "Microsoft sign-in is being repaired")
+    assert house.identity.redeemed == []
 
 
 @pytest.mark.parametrize("away", ["store", "vault"])

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +11,7 @@ import pytest
 
 from functions.http import DEVICE_COOKIE, SESSION_COOKIE
 from shared import accounts, limits, password_signin, settings, setup, throttle, transaction
-from shared.certificate import CertificateVersion, ClientAssertions
+from shared.certificate import ClientAssertions
 from shared.config import Config
 from shared.errors import AuthorizationDenied, ConfigurationError, UpstreamUnavailable
 from shared.key_ring import KEY_ID_LENGTH
@@ -20,7 +19,16 @@ from shared.password import CHEAPEST, Verification, evaluation_place, hash_passw
 from shared.ports import Application, AuthorizationRequest, ProviderMetadata, Table, VaultSecret
 from shared.secret import Secret
 from shared.transaction import COOKIE_PREFIX, LoginTransaction
-from tests.house import ADDRESS, APPLICATION, OWNER_PASSWORD, START, Answer, House, MovableClock
+from tests.house import (
+    ADDRESS,
+    APPLICATION,
+    OWNER_PASSWORD,
+    START,
+    Answer,
+    House,
+    MovableClock,
+    a_version,
+)
 
 WRONG = "a-wrong-password-for-anybody"
 NEW_PASSWORD = "seven-lamps-over-a-quiet-harbour"
@@ -550,7 +558,7 @@ def test_who_waited_for_the_signature_shares_its_failure() -> None:
         raise UpstreamUnavailable("vault")
 
     made = ClientAssertions(sign, clock)
-    version = CertificateVersion("v1", "x", START + timedelta(days=9))
+    version = a_version("v1")
 
     def ask() -> None:
         if threading.current_thread() is second:

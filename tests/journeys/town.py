@@ -23,19 +23,18 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableClient, TableEntity, TableServiceClient
 from azure.identity import ManagedIdentityCredential
-from azure.keyvault.certificates import CertificateClient, CertificatePolicy
 
 from functions.http import SESSION_COOKIE
 from local import playground
 from local.laptop import Laptop, Worker
-from local.playground import OWNER, PasswordAccount
+from local.playground import OWNER, PasswordAccount, new_certificate, sign_with
 from local.ports import free_port
 from shared import accounts, session, settings
 from shared.azure.entra import Entra
+from shared.azure.graph import Graph
 from shared.azure.http import pooled_session, transport
 from shared.azure.key_vault import KeyVault
 from shared.azure.tables import TablesStore
-from shared.certificate import CERTIFICATE_NAME, CertificateVersion, thumbprint, use_version
 from shared.config import Config
 from shared.ports import Row, Table
 from shared.services import Services
@@ -123,7 +122,8 @@ class Town:
 
         store = TablesStore(config, self._credential, pipeline)
         vault = KeyVault(config, self._credential, pipeline)
-        return Services(config, clock, store, vault, Entra(config, self._session, clock))
+        identity, directory = Entra(config, self._session, clock), Graph(config, self._session)
+        return Services(config, clock, store, vault, identity, directory)
 
     @contextmanager
     def as_the_app(self) -> Iterator[None]:
@@ -271,30 +271,10 @@ class Town:
     def use_a_new_certificate(self) -> None:
         """Renew the certificate the way a renewal does: make, register, use, and take the old one away."""
         old = [certificate["thumbprint"] for certificate in self.control("GET", "certificates")]
-        policy = CertificatePolicy(
-            "Self",
-            subject="CN=SOS Sign-in",
-            exportable=False,
-            key_type="RSA",
-            key_size=2048,
-            validity_in_months=12,
-        )
-        vault = self.laptop.cloud.key_vault_url
-        with (
-            self.as_the_app(),
-            CertificateClient(vault, self._credential, connection_verify=self.ca_file) as client,
-        ):
-            client.begin_create_certificate(CERTIFICATE_NAME, policy, _polling_interval=0.1).wait(30)
-            made = client.get_certificate(CERTIFICATE_NAME)
-        der, properties = bytes(made.cer or b""), made.properties
-        assert properties is not None
-        assert properties.version is not None
-        assert properties.expires_on is not None
+        with self.as_the_app():
+            made, der = new_certificate(self.services)
         self.control("POST", "certificates", {"der_base64": base64.b64encode(der).decode()})
-        use_version(
-            self.services.store,
-            CertificateVersion(properties.version, thumbprint(der), properties.expires_on),
-        )
+        sign_with(self.services, made)
         for gone in old:
             self.control("DELETE", f"certificates/{gone}")
 

@@ -62,7 +62,7 @@ def control(cloud: Addresses, http: requests.Session, seed: dict[str, Any]) -> C
     control("PUT", "/people", {"people": seed["people"]})
     control("PUT", "/vault", {"polls": 0, "seconds": 3600})
     for certificate in control("GET", "/certificates"):
-        control("DELETE", f"/certificates/{certificate['thumbprint']}")
+        control("DELETE", f"/certificates/{certificate['key_id']}")
     return control
 
 

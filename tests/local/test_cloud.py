@@ -141,6 +141,7 @@ def test_calls_are_counted_by_service_and_operation(client: Client, control: Con
     client.id_token()
     assert control("GET", "/calls") == {
         "entra": {"authorize": 1, "login": 2, "token": 1, "keys": 1},
+        "graph": {},
         "vault": {},
         "identity": {},
     }
@@ -161,6 +162,15 @@ def test_calls_are_counted_by_service_and_operation(client: Client, control: Con
         ("POST", "/certificate-errors", {"code": 50011}),
         ("POST", "/certificates", {}),
         ("PUT", "/vault", {"polls": "two"}),
+        ("PUT", "/replicas", {"delays": []}),
+        ("PUT", "/replicas", {"delays": [-1]}),
+        ("PUT", "/replicas", {"delays": [2 * _DAY]}),
+        ("PUT", "/replicas", {"delays": ["soon"]}),
+        ("PUT", "/replicas", {}),
+        ("PUT", "/graph", {"refuse_add": "always"}),
+        ("PUT", "/graph", {"duplicates": "third"}),
+        ("PUT", "/graph", {"graph_may_read": "yes"}),
+        ("PUT", "/graph", {"may_write": True}),
         ("POST", "/clock", {}),
         ("DELETE", "/certificates/none", None),
         ("GET", "/nothing", None),

@@ -320,14 +320,6 @@ def test_logout_hint_signs_one_person_out(client: Client) -> None:
     assert "error" in browser.open(client.authorize_url(prompt="none", login_hint=NURSE)).answer
 
 
-def test_graph_is_not_there(client: Client) -> None:
-    """Graph answers 404 in its own error format."""
-    answer = client.http.get(f"{client.addresses.graph_url}/v1.0/applications", timeout=10)
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "ResourceNotFound"
-    assert "request-id" in answer.json()["error"]["innerError"]
-
-
 def test_a_certificate_is_registered_once(client: Client, control: Control) -> None:
     """Registering the same certificate again answers the same key credential."""
     (known,) = control("GET", "/certificates")

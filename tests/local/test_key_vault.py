@@ -160,6 +160,39 @@ def test_tags_and_enabled_can_be_changed(vault: Vault) -> None:
     assert (caught.value.status_code, inner_code(caught.value)) == (403, "SecretDisabled")
 
 
+def test_versions_are_listed_with_tags_and_times(vault: Vault) -> None:
+    """Each version is listed with its own tags, whether it is enabled, and the times of its certificate."""
+    for generation in ("1", "2"):
+        vault.certificates.begin_create_certificate(
+            "sos", policy(), tags={"generation": generation}, _polling_interval=0
+        ).result()
+    old = next(
+        p
+        for p in vault.certificates.list_properties_of_certificate_versions("sos")
+        if p.tags == {"generation": "1"}
+    )
+    vault.certificates.update_certificate_properties("sos", str(old.version), enabled=False)
+    listed = list(vault.certificates.list_properties_of_certificate_versions("sos"))
+    assert {(str(p.tags), p.enabled) for p in listed} == {
+        ("{'generation': '1'}", False),
+        ("{'generation': '2'}", True),
+    }
+    for properties in listed:
+        made = vault.certificates.get_certificate_version("sos", str(properties.version))
+        certificate = x509.load_der_x509_certificate(bytes(made.cer or b""))
+        times = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        assert (properties.not_before, properties.expires_on) == times
+
+
+def test_a_certificate_begins_by_the_clock_of_the_vault(vault: Vault, control: Control) -> None:
+    """Ten minutes before the vault's time, wherever that clock stands."""
+    control("POST", "/clock", {"offset_seconds": _YEAR, "service": "vault"})
+    made = create(vault)
+    certificate = x509.load_der_x509_certificate(bytes(made.cer or b""))
+    backdated = datetime.now(UTC) + timedelta(seconds=_YEAR) - certificate.not_valid_before_utc
+    assert timedelta(minutes=10) <= backdated < timedelta(minutes=11)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -9,6 +9,7 @@ from tests.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from shared.ports import Row, Table
 
@@ -39,6 +40,11 @@ class SpyStore(MemoryStore):
         """Read all rows of a partition."""
         self._read()
         return super().query(table, partition)
+
+    def older(self, table: Table, column: str, moment: datetime, most: int) -> list[Row]:
+        """Read rows of any partition by their age."""
+        self._read()
+        return super().older(table, column, moment, most)
 
     def insert(self, table: Table, row: Row) -> Row:
         """Add a row."""

@@ -1,6 +1,6 @@
 import inspect
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -58,6 +58,8 @@ SAMPLES: dict[str, errors.SignInError] = {
     "BadRequest": errors.BadRequest("form"),
     "InvalidSetupToken": errors.InvalidSetupToken(),
     "NotConfigured": errors.NotConfigured("application"),
+    "CertificateExpired": errors.CertificateExpired(datetime(2027, 3, 1, 8, 5, tzinfo=UTC), WAIT),
+    "DirectoryRefused": errors.DirectoryRefused(403, "Authorization_RequestDenied"),
     "Conflict": errors.Conflict(),
     "UpstreamUnavailable": errors.UpstreamUnavailable("store"),
 }

@@ -25,6 +25,8 @@ CODES = {
     "BadRequest": "bad_request",
     "InvalidSetupToken": "invalid_setup_token",
     "NotConfigured": "not_configured",
+    "CertificateExpired": "certificate_expired",
+    "DirectoryRefused": "directory_refused",
     "Conflict": "conflict",
     "UpstreamUnavailable": "upstream_unavailable",
 }

@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import itertools
 import json
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -7,15 +8,24 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared import jws
-from shared.key_ring import KEY_ID_LENGTH, SECRET_NAME, KeyRing, RingKey
+from shared import jws, session, transaction
+from shared.key_ring import (
+    KEPT_FOR,
+    KEY_ID_LENGTH,
+    PUBLISHED_AHEAD,
+    SECRET_NAME,
+    SIGNS_FOR,
+    KeyRing,
+    RingKey,
+)
 from shared.secret import Secret
 
 START = datetime(2027, 3, 1, 8, 0, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TICK = timedelta(microseconds=1)
 MARK = "QZXQZXQZX"
 
 
@@ -250,3 +260,130 @@ def test_nothing_secret_is_shown() -> None:
 def test_names_that_others_rely_on() -> None:
     """The secret's name in the vault."""
     assert SECRET_NAME == "sos-session-keys"
+
+
+# Rotation
+
+
+def rotated(ring: KeyRing, now: datetime) -> KeyRing:
+    """Look after a ring, and read it back from the vault: what others see."""
+    return KeyRing.from_secret((ring.rotated(now) or ring).to_secret())
+
+
+def ids(ring: KeyRing) -> list[str]:
+    """Name the keys, oldest first."""
+    return [each.key_id for each in ring.keys]
+
+
+def test_a_year_of_a_ring_that_is_looked_after() -> None:
+    """Looked after every hour, each key is published 3 days ahead, signs 30 days, and goes a day after the next began."""
+    ring = KeyRing((key("key-1st_"),))
+    added = dict.fromkeys(ids(ring), START)
+    signs = added.copy()
+    dropped: dict[str, datetime] = {}
+    for hours in range(24 * 365):
+        now = START + hours * HOUR
+        before, ring = ring, rotated(ring, now)
+        added |= {name: now for name in ids(ring) if name not in added}
+        dropped |= {name: now for name in ids(before) if name not in ids(ring)}
+        signs.setdefault(ring.signing_key(now).key_id, now)
+    names = list(signs)
+    assert len(names) == 13
+    for number, name in enumerate(names):
+        assert signs[name] == START + number * 30 * DAY
+    for before_that, name in itertools.pairwise(names):
+        assert added[name] == signs[name] - 3 * DAY
+        assert dropped[before_that] == signs[name] + DAY + HOUR
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        (timedelta(0), []),
+        (27 * DAY - TICK, []),
+        (27 * DAY, [30 * DAY]),
+        (28 * DAY - timedelta(seconds=1), [30 * DAY]),
+        (28 * DAY, [30 * DAY + timedelta(seconds=1)]),
+        (30 * DAY, [32 * DAY + timedelta(seconds=1)]),
+        (400 * DAY, [402 * DAY + timedelta(seconds=1)]),
+        (-5 * DAY, []),
+    ],
+)
+def test_when_the_next_key_is_added(age: timedelta, expected: list[timedelta]) -> None:
+    """Three days before its time; in a ring that was neglected two days before it signs, whatever time it is."""
+    found = rotated(KeyRing((NOW,)), START + age)
+    assert [each.signs_from - START for each in found.keys[1:]] == expected
+    assert ids(found)[0] == NOW.key_id
+
+
+@pytest.mark.parametrize(
+    ("since", "left"),
+    [
+        (-DAY, ["key-old_", "key-now_"]),
+        (timedelta(0), ["key-old_", "key-now_"]),
+        (DAY, ["key-old_", "key-now_"]),
+        (DAY + TICK, ["key-now_"]),
+    ],
+)
+def test_when_the_last_key_is_dropped(since: timedelta, left: list[str]) -> None:
+    """Once its successor has signed for more than a day."""
+    assert ids(rotated(KeyRing((OLD, NOW)), START + since)) == left
+
+
+def test_a_ring_of_three_keeps_its_next_key() -> None:
+    """Previous, current and next: the previous one goes, the next one waits for its time, and none is added."""
+    ring = KeyRing((OLD, NOW, key("key-next", START + 30 * DAY)))
+    assert ring.rotated(START) is None
+    assert ids(rotated(ring, START + 2 * DAY)) == ["key-now_", "key-next"]
+
+
+def test_several_keys_may_be_over_at_once() -> None:
+    """A ring that was neglected is as it should be after one rotation."""
+    ring = rotated(RING, START + 300 * DAY)
+    assert ids(ring)[0] == "key-next"
+    assert len(ring.keys) == 2
+
+
+def test_what_a_dropped_key_signed_is_worth_nothing() -> None:
+    """The time a key stays is longer than anything that it signed or sealed can be used, clocks that differ included."""
+    clocks = timedelta(minutes=5)
+    for lifetime in (session.TOKEN_LIFETIME, session.IDLE_LIMIT, transaction.LIFETIME):
+        assert lifetime + 2 * clocks < KEPT_FOR
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.timedeltas(timedelta(0), 3 * HOUR),
+            st.timedeltas(timedelta(0), 40 * DAY),
+            st.sampled_from([timedelta(0), DAY, PUBLISHED_AHEAD, SIGNS_FOR, SIGNS_FOR - PUBLISHED_AHEAD]),
+            st.just(timedelta(minutes=-5)),
+        ),
+        max_size=60,
+    ),
+    st.timedeltas(timedelta(0), timedelta(seconds=1)),
+)
+@example([27 * DAY, 3 * DAY, timedelta(minutes=-5), timedelta(0), DAY, timedelta(minutes=-5)], timedelta(0))
+def test_whenever_a_ring_is_looked_after(steps: list[timedelta], fraction: timedelta) -> None:
+    """At any sequence of times, also of a clock that goes back five minutes now and then.
+
+    A key was in the ring for two days before it signs, a token of the last day is verified, there are one to three keys,
+    and looking twice changes nothing.
+    """
+    now = START + fraction
+    ring = KeyRing.generate(now)
+    added, signed = {ids(ring)[0]: now - 3 * DAY}, {ids(ring)[0]: now}  # the very first signs at once
+    for step in steps:
+        earlier, now = now, now + step
+        changes = [at for each in ring.keys for at in (each.signs_from - TICK, each.signs_from)]
+        for moment in [*(at for at in changes if earlier < at < now), now]:
+            signer = ring.signing_key(moment).key_id
+            assert moment - added[signer] >= PUBLISHED_AHEAD
+            signed[signer] = max(moment, signed.get(signer, moment))
+        ring = rotated(ring, now)
+        assert ring.rotated(now) is None
+        assert 1 <= len(ring.keys) <= 3
+        added = dict.fromkeys(ids(ring), now) | added
+        for name, last in signed.items():
+            if now - last < DAY:
+                assert ring.find(name) is not None

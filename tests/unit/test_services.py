@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shared import certificate
 from shared.audit import Event
-from shared.certificate import CERTIFICATE_NAME, CertificateVersion
+from shared.certificate import CERTIFICATE_NAME
 from shared.errors import NotConfigured, UpstreamUnavailable
 from shared.key_ring import SECRET_NAME, KeyRing
 from shared.ports import Application, Table, VaultSecret
@@ -20,14 +19,14 @@ from shared.refreshed import Refreshed
 from shared.services import Services
 from shared.session import Issuer
 from shared.settings import SsoSettings, read_settings, save_settings
-from tests.house import ADDRESS, APPLICATION, START, House
+from tests.house import ADDRESS, APPLICATION, START, House, a_version, sign_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASKED_EVERY = timedelta(seconds=5)
 ROOT = Path(__file__).parents[2]
-SECOND_VERSION = CertificateVersion("v2", "another-thumbprint", START + timedelta(days=700))
+SECOND_VERSION = a_version("v2")
 
 
 def furnished(**overrides: str) -> House:
@@ -49,7 +48,7 @@ def test_what_is_kept_comes_from_its_port() -> None:
     house = furnished()
     services = house.services
     assert services.settings.get() == read_settings(house.store)
-    assert services.certificate.get().version == "v1"
+    assert services.certificate.get().signing(START).version == "v1"
     made = services.key_ring.get()
     assert made.public_jwks() == KeyRing.from_secret(house.vault.secrets[SECRET_NAME].value).public_jwks()
     assert services.pepper.get().password.reveal() == house.vault.secrets["sos-pepper"].value.reveal()
@@ -136,7 +135,7 @@ def test_without_a_certificate() -> None:
     """It is said what is missing, when it is needed and not before."""
     services = House().services
     with pytest.raises(NotConfigured):
-        services.certificate.get()
+        services.certificate.get().signing(START)
     assert services.settings.get() == SsoSettings()
 
 
@@ -282,7 +281,7 @@ def test_events_go_to_one_log_which_is_flushed_at_the_end(monkeypatch: pytest.Mo
     monkeypatch.setattr(atexit, "register", registered.append)
     monkeypatch.setattr(threading.Thread, "start", lambda _thread: None)
     house = House()
-    services = Services(house.config, house.clock, house.store, house.vault, house.identity)
+    services = Services(house.config, house.clock, house.store, house.vault, house.identity, house.directory)
     assert registered == []
     services.audit.record(Event("an event", START, "a reference"))
     assert services.audit is services.audit
@@ -299,14 +298,17 @@ def test_assertions_are_signed_by_the_vault() -> None:
     with ThreadPoolExecutor(8) as pool:
         made = set(
             pool.map(
-                lambda _: services.assertions.make("client", "endpoint", services.certificate.get()), range(8)
+                lambda _: services.assertions.make(
+                    "client", "endpoint", services.certificate.get().signing(START)
+                ),
+                range(8),
             )
         )
     assert len(made) == 1
     assert house.vault.signed == ["v1"]
     assert services.assertions is services.assertions
-    certificate.use_version(house.store, SECOND_VERSION)
-    services.assertions.make("client", "endpoint", services.certificate.refresh())
+    sign_with(house.store, SECOND_VERSION)
+    services.assertions.make("client", "endpoint", services.certificate.refresh().signing(START))
     assert house.vault.signed == ["v1", "v2"]
 
 
@@ -320,7 +322,7 @@ def test_assertions_are_asked_for_as_entra_wants_them() -> None:
         return b"a signature"
 
     house.vault.sign = sign  # type: ignore[method-assign] # the spy stands in for the method
-    house.services.assertions.make("client", "endpoint", house.services.certificate.get())
+    house.services.assertions.make("client", "endpoint", house.services.certificate.get().signing(START))
     assert asked == [(CERTIFICATE_NAME, "v1", "PS256", 32)]
 
 

@@ -610,7 +610,7 @@ def test_a_session_of_a_first_sign_in_outlives_its_first_token() -> None:
         house.clock.move(milliseconds=20)
         return house.clock.now
 
-    services = Services(house.config, tick, house.store, house.vault, house.identity)
+    services = Services(house.config, tick, house.store, house.vault, house.identity, house.directory)
     started = signin.start(services, "", signin.Hints())
     (state,) = parse_qs(urlsplit(started.url).query)["state"]
     answer, cookies = {"state": state, "code": "a code"}, {started.cookie_name: started.cookie}

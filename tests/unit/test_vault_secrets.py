@@ -1,20 +1,21 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from itertools import cycle
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from shared import jws
 from shared.errors import UpstreamUnavailable
 from shared.key_ring import SECRET_NAME, KeyRing
 from shared.ports import Clock, Row, Store, Table, Vault, VaultSecret
 from shared.secret import Secret
-from shared.vault_secrets import PEPPER_NAME, load_key_ring, load_pepper
+from shared.vault_secrets import PEPPER_NAME, load_key_ring, load_pepper, rotate_key_ring
 from tests.house import START, MovableClock, PaperVault
 from tests.unit.spy_store import SpyStore, crash
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAMES = {PEPPER_NAME: load_pepper, SECRET_NAME: load_key_ring}
 GIVEN_UP = timedelta(minutes=5)
@@ -306,6 +307,142 @@ def test_a_pepper_is_not_shown() -> None:
     assert pepper.password.reveal() not in repr(pepper)
     for key in (pepper.throttle_key, pepper.device_key, pepper.form_key):
         assert repr(key) not in repr(pepper)
+
+
+# Rotation of the key ring
+
+DAY, SECOND, NO_TIME = timedelta(days=1), timedelta(seconds=1), timedelta(0)
+
+
+def held(vault: PaperVault) -> KeyRing:
+    """Read the ring that the vault holds."""
+    return KeyRing.from_secret(vault.secrets[SECRET_NAME].value)
+
+
+def vault_with_a_ring() -> CountingVault:
+    """Make a vault whose ring began to sign at the start."""
+    vault = CountingVault()
+    vault.secrets[SECRET_NAME] = VaultSecret(KeyRing.generate(START).to_secret())
+    return vault
+
+
+def test_a_rotation_is_written_when_it_is_due() -> None:
+    """Once: the second call finds the ring as it should be."""
+    vault = vault_with_a_ring()
+    assert not rotate_key_ring(vault, START)
+    assert vault.written == []
+    assert rotate_key_ring(vault, START + 28 * DAY)
+    assert not rotate_key_ring(vault, START + 28 * DAY)
+    assert len(vault.written) == 1
+    assert [each.signs_from - START for each in held(vault).keys] == [NO_TIME, 30 * DAY + SECOND]
+
+
+def test_a_rotation_makes_no_first_ring() -> None:
+    """Who first needs it makes it, one of all; a rotation at that moment does not interfere."""
+    place = Place()
+    assert not rotate_key_ring(place.vault, START)
+    assert place.vault.written == []
+    seen: list[bool] = []
+    place.vault.before_set = lambda: seen.append(rotate_key_ring(place.vault, START))
+    made = place.load(SECRET_NAME)
+    seen.append(rotate_key_ring(place.vault, START))
+    assert seen == [False, False]
+    assert place.vault.written == [made]
+
+
+def test_an_unreadable_ring_is_not_rotated() -> None:
+    """What the engineer must look at stays as it is."""
+    vault = CountingVault()
+    vault.secrets[SECRET_NAME] = VaultSecret(Secret("not a ring"))
+    with pytest.raises(ValueError, match="not readable"):
+        rotate_key_ring(vault, START + 40 * DAY)
+    assert vault.written == []
+
+
+def test_a_rotation_that_dies_leaves_the_ring_as_it_was() -> None:
+    """The next one does it."""
+    vault = vault_with_a_ring()
+    before = vault.secrets[SECRET_NAME]
+    vault.before_set = crash
+    with pytest.raises(UpstreamUnavailable):
+        rotate_key_ring(vault, START + 28 * DAY)
+    assert vault.secrets[SECRET_NAME] == before
+    vault.before_set = lambda: None
+    assert rotate_key_ring(vault, START + 28 * DAY)
+
+
+class SlowTimers:
+    """Rotations whose writes come long after their reads, and instances that sign and verify all the while."""
+
+    def __init__(self) -> None:
+        self.vault = vault_with_a_ring()
+        self.now = START + 26 * DAY
+        self.read: list[tuple[datetime, KeyRing]] = []
+        self.tokens: dict[str, tuple[datetime, str]] = {}
+        self.visit()
+
+    def rotate(self, skew: timedelta = NO_TIME, others: Callable[[], object] = lambda: None) -> None:
+        """Rotate by a clock that is off, and let `others` do something between the read and the write."""
+        self.vault.before_set = others
+        rotate_key_ring(self.vault, self.now + skew)
+        self.visit()
+
+    def wait(self, duration: timedelta) -> None:
+        """Let time pass."""
+        self.now += duration
+        self.visit()
+
+    def visit(self) -> None:
+        """Let every instance sign that read the ring in the last day; what was signed in the last hour must verify."""
+        ring = held(self.vault)
+        self.read = [(at, each) for at, each in self.read if self.now - at < DAY] + [(self.now, ring)]
+        for signer in {each.signing_key(self.now) for _, each in self.read}:
+            token = jws.sign({"kid": signer.key_id}, {"sub": "nurse"}, signer.private_key)
+            self.tokens[signer.key_id] = self.now, token
+        for key_id, (at, token) in self.tokens.items():
+            if self.now - at < timedelta(hours=1):
+                key = ring.find(key_id)
+                assert key is not None
+                jws.verify(jws.read(token), key.public_key, "ES256")
+
+
+@settings(max_examples=20)
+@given(
+    skews=st.lists(st.timedeltas(timedelta(minutes=-5), timedelta(minutes=5)), min_size=2, max_size=5),
+    delays=st.lists(st.timedeltas(NO_TIME, timedelta(minutes=10)), min_size=1, max_size=3),
+    every=st.sampled_from([timedelta(minutes=30), timedelta(hours=1), DAY, 3 * DAY]),
+)
+def test_two_rotations_at_once_do_no_harm(
+    skews: list[timedelta], delays: list[timedelta], every: timedelta
+) -> None:
+    """A whole rotation between the read and the late write of another, each time: every token verifies.
+
+    Also the tokens of instances that hold the ring of either, or one that is a day old.
+    """
+    timers, skew, delay = SlowTimers(), cycle(skews), cycle(delays)
+
+    def meanwhile() -> None:
+        timers.rotate(next(skew))
+        timers.wait(next(delay))
+
+    while timers.now < START + 35 * DAY:
+        timers.wait(every)
+        timers.rotate(next(skew), meanwhile)
+        assert len(held(timers.vault).keys) <= 2
+    assert len(timers.tokens) == 2  # of all the keys that were made, two were ever used
+
+
+def test_of_two_rotations_at_once_the_last_write_wins() -> None:
+    """Both add a key; the one that is lost has signed nothing, and is not published any more."""
+    timers = SlowTimers()
+    timers.wait(DAY)
+    timers.rotate(others=timers.rotate)
+    first, second = (KeyRing.from_secret(Secret(text)) for text in timers.vault.written)
+    assert len({first.keys[1].key_id, second.keys[1].key_id}) == 2
+    assert held(timers.vault).public_jwks() == second.public_jwks()
+    for ring in (first, second):
+        assert ring.keys[1].signs_from - timers.now >= 2 * DAY
+        assert ring.signing_key(timers.now + 2 * DAY).key_id == first.keys[0].key_id
 
 
 def test_names_that_others_rely_on() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from uuid import uuid4
 
 from local.cloud.entra.authorize import authorize, decide_consent, show_error, sign_in
 from local.cloud.entra.errors import EntraError
@@ -31,7 +30,6 @@ def entra_service(tenant: Tenant) -> Service:
             Route("consent", "POST", _TENANT + "/consent", for_people(tenant, decide_consent)),
             Route("logout", "GET POST", _TENANT + r"/oauth2/v2\.0/logout", for_people(tenant, sign_out)),
             Route("instance", "GET", "/common/discovery/instance", partial(_instance, tenant)),
-            Route("graph", "GET POST PATCH DELETE", "/graph(/.*)?", _graph),
         ),
         not_found=lambda _: json_response({}, HTTPStatus.NOT_FOUND),
         broken=lambda status: {"error": "temporarily_unavailable", "error_description": status.phrase},
@@ -104,11 +102,3 @@ def _instance(tenant: Tenant, _: Request) -> Response:
     tenant_id = tenant.state.application.tenant_id
     metadata = f"{tenant.authority_host}/{tenant_id}/v2.0/.well-known/openid-configuration"
     return json_response({"tenant_discovery_endpoint": metadata, "api-version": "1.1", "metadata": []})
-
-
-def _graph(request: Request) -> Response:
-    """Answer that there is nothing, in Graph's error format."""
-    message = f"Resource not found for the segment '{request.path.rpartition('/')[2]}'."
-    inner = {"request-id": str(uuid4()), "client-request-id": correlation_id(request)}
-    error = {"code": "ResourceNotFound", "message": message, "innerError": inner}
-    return json_response({"error": error}, HTTPStatus.NOT_FOUND)

@@ -2,8 +2,9 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, get_args
 from uuid import uuid4
@@ -17,9 +18,13 @@ from local.cloud.clock import ShiftedClock
 from local.cloud.encoding import to_base64url
 from local.cloud.entra.signing_keys import SigningKey, new_signing_key
 from local.cloud.files import write_json
+from local.cloud.records import changed
 from local.cloud.web import Json
 
 type Consent = Literal["granted", "required", "admin_required"]
+
+LONGEST_DELAY: Final = timedelta(days=1)
+"""A removed certificate is remembered this long for the replicas that have not heard of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,9 @@ class RegisteredCertificate:
     """SHA-1, upper-case hexadecimal, as the portal shows it."""
     x5t: str
     x5t_s256: str
+    added_at: float
+    """Seconds since 1970 by Entra's clock, as `removed_at`."""
+    removed_at: float | None = None
 
     def certificate(self) -> x509.Certificate:
         """Parse it."""
@@ -130,12 +138,12 @@ class EntraState:
             document = json.loads(file.read_bytes())
             self.application = changed(Application(), document["application"])
             self.people = _by_username(_person(p) for p in document["people"])
-            self.certificates = tuple(RegisteredCertificate(**c) for c in document["certificates"])
+            self._certificates = tuple(RegisteredCertificate(**c) for c in document["certificates"])
             self.signing_keys = tuple(SigningKey(**k) for k in document["signing_keys"])
         else:
             self.application = SEED.application
             self.people = _by_username(SEED.people)
-            self.certificates = ()
+            self._certificates = ()
             self.signing_keys = (new_signing_key(clock.now()),)
             self.save()
 
@@ -144,7 +152,7 @@ class EntraState:
         document = {
             "application": asdict(self.application),
             "people": [asdict(p) for p in self.people.values()],
-            "certificates": [asdict(c) for c in self.certificates],
+            "certificates": [asdict(c) for c in self._certificates],
             "signing_keys": [asdict(k) for k in self.signing_keys],
         }
         write_json(self._file, document)
@@ -171,34 +179,74 @@ class EntraState:
         self.people[username] = changed(self.people[username], values)
         self.save()
 
+    @property
+    def certificates(self) -> tuple[RegisteredCertificate, ...]:
+        """The key credentials of the application."""
+        return tuple(c for c in self._certificates if c.removed_at is None)
+
+    def certificates_seen(self, delay: timedelta) -> tuple[RegisteredCertificate, ...]:
+        """Give the key credentials as a replica knows them that is this far behind."""
+        if not delay:
+            return self.certificates
+        moment = (self._clock.now() - delay).timestamp()
+        return tuple(
+            c
+            for c in self._certificates
+            if c.added_at <= moment and (c.removed_at is None or c.removed_at > moment)
+        )
+
     def register_certificate(self, der: bytes) -> RegisteredCertificate:
         """Add a key credential; one that is there already stays as it is. Raises ValueError for a bad one."""
         certificate = x509.load_der_x509_certificate(der)
+        known = (c for c in self.certificates if c.certificate() == certificate)
+        return next(known, None) or self.add_certificate(der)
+
+    def add_certificate(self, der: bytes) -> RegisteredCertificate:
+        """Add a key credential, even for a certificate that has one. Raises ValueError for a bad one."""
+        added = self._registered(der)
+        self._certificates += (added,)
+        self.save()
+        return added
+
+    def remove_certificate(self, identifier: str) -> bool:
+        """Drop the key credentials with this key id or thumbprint; say whether there were any."""
+        named = {
+            c.key_id for c in self.certificates if identifier in {c.key_id, c.thumbprint, c.x5t, c.x5t_s256}
+        }
+        if named:
+            self._remove(named)
+            self.save()
+        return bool(named)
+
+    def replace_certificates(self, kept: Collection[str], added: Iterable[bytes]) -> None:
+        """Keep the key credentials with these ids, drop all others, add new ones. Raises ValueError."""
+        new = tuple(self._registered(der) for der in added)
+        self._remove({c.key_id for c in self.certificates if c.key_id not in kept})
+        self._certificates += new
+        self.save()
+
+    def _registered(self, der: bytes) -> RegisteredCertificate:
+        certificate = x509.load_der_x509_certificate(der)
         sha1 = certificate.fingerprint(hashes.SHA1())  # noqa: S303 - x5t is SHA-1 by definition
-        for known in self.certificates:
-            if known.certificate() == certificate:
-                return known
         registered = RegisteredCertificate(
             key_id=str(uuid4()),
             der_base64=base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
             thumbprint=sha1.hex().upper(),
             x5t=to_base64url(sha1),
             x5t_s256=to_base64url(certificate.fingerprint(hashes.SHA256())),
+            added_at=self._clock.now().timestamp(),
         )
         registered.public_key()
-        self.certificates += (registered,)
-        self.save()
         return registered
 
-    def remove_certificate(self, identifier: str) -> bool:
-        """Drop the key credential with this key id or thumbprint; say whether there was one."""
-        kept = tuple(
-            c for c in self.certificates if identifier not in {c.key_id, c.thumbprint, c.x5t, c.x5t_s256}
+    def _remove(self, key_ids: Collection[str]) -> None:
+        now = self._clock.now()
+        forgotten = (now - LONGEST_DELAY).timestamp()
+        self._certificates = tuple(
+            replace(c, removed_at=now.timestamp()) if c.key_id in key_ids and c.removed_at is None else c
+            for c in self._certificates
+            if c.removed_at is None or c.removed_at > forgotten
         )
-        found = len(kept) < len(self.certificates)
-        self.certificates = kept
-        self.save()
-        return found
 
     def roll_signing_key(self, *, keep_old: bool) -> None:
         """Sign with a new key from now on; the old ones stay published or vanish."""
@@ -207,22 +255,6 @@ class EntraState:
             *(self.signing_keys if keep_old else ()),
         )
         self.save()
-
-
-def changed[T: (Application, Person)](record: T, values: Mapping[str, object]) -> T:
-    """Give the record with the named fields set. Raises ValueError for one unknown or of another type."""
-    known = {f.name: getattr(record, f.name) for f in fields(record)}
-    new: dict[str, object] = {}
-    for name, value in values.items():
-        if name not in known:
-            message = f"{name!r} is not one of {sorted(known)}"
-            raise ValueError(message)
-        fitting = tuple(value) if isinstance(value, list) else value
-        if type(fitting) is not type(known[name]):
-            message = f"{name} is a {type(known[name]).__name__}, not {value!r}"
-            raise ValueError(message)
-        new[name] = fitting
-    return replace(record, **new)  # type: ignore[arg-type] # the types were compared above
 
 
 def _person(values: Json) -> Person:

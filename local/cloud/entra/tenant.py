@@ -1,13 +1,16 @@
 """The tenant at its addresses: what every endpoint of Entra needs to know."""
 
+import secrets
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import uuid4
 
 from local.cloud.clock import ShiftedClock
 from local.cloud.entra.errors import application_not_found, tenant_not_found
+from local.cloud.entra.replicas import Replicas
 from local.cloud.entra.sessions import BrowserSessions
 from local.cloud.entra.state import EntraState
-from local.cloud.entra.tokens import Grant
+from local.cloud.entra.tokens import TOKEN_LIFETIME, Grant
 from local.cloud.web import Request
 
 
@@ -22,6 +25,10 @@ class Tenant:
     sessions: BrowserSessions = field(default_factory=BrowserSessions)
     grants: dict[str, Grant] = field(default_factory=dict)
     """By authorization code. Redeemed and expired ones stay, so that they are told from unknown ones."""
+    access_tokens: dict[str, tuple[str, datetime]] = field(default_factory=dict, repr=False)
+    """Of the application itself: for which resource, until when."""
+    replicas: Replicas = field(default_factory=Replicas)
+    """Of the token endpoint."""
     forced_errors: list[int] = field(default_factory=list)
     """AADSTS numbers that the next client authentications fail with."""
 
@@ -39,6 +46,18 @@ class Tenant:
         """Forget all sessions and codes."""
         self.sessions = BrowserSessions()
         self.grants.clear()
+
+    def issue_access_token(self, resource: str) -> str:
+        """Give the application a token for a resource. It is opaque, as Microsoft's is to an application."""
+        now, token = self.clock.now(), secrets.token_urlsafe(64)
+        self.access_tokens = {t: v for t, v in self.access_tokens.items() if v[1] > now}
+        self.access_tokens[token] = resource, now + TOKEN_LIFETIME
+        return token
+
+    def resource_of(self, token: str) -> str | None:
+        """Give the resource that an access token is for; None when it is unknown or has expired."""
+        resource, expires = self.access_tokens.get(token, (None, self.clock.now()))
+        return resource if expires > self.clock.now() else None
 
     def require_tenant(self, request: Request) -> None:
         """Return when the tenant in the path is this one. Raises PageError (90002) otherwise."""

@@ -26,13 +26,14 @@ def token(tenant: Tenant, request: Request) -> Response:
         case "authorization_code":
             return json_response(_redeem(tenant, form))
         case "client_credentials":
-            return json_response(_client_credentials(form))
+            return json_response(_client_credentials(tenant, form))
         case other:
             text = f"The app requested an unsupported grant type '{other}'."
             raise EntraError(70003, "unsupported_grant_type", text)
 
 
 def _authenticate_client(tenant: Tenant, form: dict[str, str]) -> None:
+    delay = tenant.replicas.next_delay()
     if tenant.forced_errors:
         number = tenant.forced_errors.pop(0)
         raise EntraError(number, "invalid_client", CERTIFICATE_ERRORS[number])
@@ -45,7 +46,7 @@ def _authenticate_client(tenant: Tenant, form: dict[str, str]) -> None:
         form["client_assertion"],
         tenant.state.application.client_id,
         (tenant.token_endpoint, tenant.issuer),
-        tenant.state.certificates,
+        tenant.state.certificates_seen(delay),
         tenant.clock.now(),
     )
 
@@ -67,7 +68,7 @@ def _redeem(tenant: Tenant, form: dict[str, str]) -> Json:
     _check_verifier(grant, form)
     tenant.grants[form["code"]] = replace(grant, redeemed=True)
     person = tenant.state.people[grant.username]
-    answer = _token_answer(grant.scope)
+    answer = _token_answer(secrets.token_urlsafe(64), grant.scope)
     answer["id_token"] = id_token(tenant.state, tenant.issuer, grant, person, now)
     if form.get("client_info"):
         answer["client_info"] = client_info(person, tenant.state.application.tenant_id)
@@ -84,20 +85,20 @@ def _check_verifier(grant: Grant, form: dict[str, str]) -> None:
             raise _invalid_grant(501481, "The Code_Verifier does not match the code_challenge.")
 
 
-def _client_credentials(form: dict[str, str]) -> Json:
+def _client_credentials(tenant: Tenant, form: dict[str, str]) -> Json:
     scope = form.get("scope", "")
     if not scope.endswith("/.default"):
         raise EntraError(1002012, "invalid_scope", f"The provided value for scope {scope} is not valid.")
-    return _token_answer("")
+    return _token_answer(tenant.issue_access_token(scope.removesuffix("/.default")), "")
 
 
-def _token_answer(scope: str) -> Json:
+def _token_answer(access_token: str, scope: str) -> Json:
     seconds = int(TOKEN_LIFETIME.total_seconds())
     answer: Json = {
         "token_type": "Bearer",
         "expires_in": seconds - 1,
         "ext_expires_in": seconds - 1,
-        "access_token": secrets.token_urlsafe(64),  # opaque to the application, as Microsoft's is
+        "access_token": access_token,
     }
     return answer | {"scope": scope} if scope else answer
 

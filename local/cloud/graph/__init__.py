@@ -1,0 +1,1 @@
+"""Microsoft Graph, as far as an application looks after its own certificates."""

@@ -1,0 +1,150 @@
+"""What each step of a renewal makes of the row. Nothing here looks at the world: which step it is, `renewal` decides."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from shared.renewal import POLICY, Seen, Step, next_of
+from shared.renewal_state import Asked, CertificateVersion, Phase, RenewalState, Role
+
+_RETIRED_KEPT: Final = 100
+
+
+def seen(state: RenewalState, role: Role, found: Seen, now: datetime) -> RenewalState:
+    """Fold what a probe showed into the row."""
+    version = state.version(role)
+    if version is None:
+        return state
+    match found:
+        case Seen.OK:
+            version = replace(version, ok_run=version.ok_run + 1, ok_at=now, probed_at=now, refused_run=0)
+        case Seen.REFUSED:
+            refused = version.refused_run + 1
+            version = replace(version, ok_run=0, run_from=now, probed_at=now, refused_run=refused)
+    state = state.with_version(role, version)
+    if role is Role.PREVIOUS and version.removed_at is not None and found is Seen.OK:
+        state = replace(state, still_works=version.version)
+    return state
+
+
+def begun(state: RenewalState, now: datetime) -> RenewalState:
+    """Start a generation. A version that was on its way is given up."""
+    given_up = (state.next,) if state.next is not None else ()
+    done = state.asked(Asked.GENERATE)
+    started = replace(
+        state,
+        generation=state.generation + 1,
+        count=0,
+        next=None,
+        add_keys=0,
+        refusal="",
+        still_works="",
+        abandoned=(*state.abandoned, *(version.version for version in given_up)),
+        retired=_with_retired(state, *given_up),
+        request=None if done else state.request,
+    )
+    return started.moved(Phase.CREATE, now)
+
+
+def created(state: RenewalState, version: CertificateVersion, now: datetime) -> RenewalState:
+    """Pin the version that this generation is about."""
+    return state.moved(Phase.REGISTER, now, next=version)
+
+
+def found(state: RenewalState, now: datetime) -> RenewalState:
+    """Microsoft knows the next version, whoever put it there."""
+    candidate = replace(next_of(state), registered_at=now, run_from=now)
+    return state.moved(Phase.PROVE, now, next=candidate)
+
+
+def added(state: RenewalState, key_id: str, at: datetime, now: datetime) -> RenewalState:
+    """The directory was asked at the time `at` to register the next version, and answered its key id, or nothing."""
+    candidate = replace(next_of(state), key_id=key_id, registered_at=at, run_from=at, ok_run=0)
+    return state.moved(Phase.PROVE, now, next=candidate)
+
+
+def absent(state: RenewalState, now: datetime) -> RenewalState:
+    """The next version has not been seen for long: register it again, or let the Owner do it."""
+    exhausted = state.add_keys >= POLICY.add_keys
+    candidate = replace(next_of(state), registered_at=None, run_from=None, ok_run=0)
+    return state.moved(
+        Phase.REGISTER, now, next=candidate, refusal="not_appearing" if exhausted else state.refusal
+    )
+
+
+def switched(state: RenewalState, now: datetime) -> RenewalState:
+    """The next version signs from now on."""
+    current = replace(next_of(state), switched_at=now)
+    return state.moved(Phase.OVERLAP, now, current=current, previous=state.current, next=None)
+
+
+def rolled_back(state: RenewalState, now: datetime) -> RenewalState:
+    """The previous version signs again. The renewal is paused, lest it does the same again."""
+    previous = state.previous
+    if previous is None:
+        raise TypeError("a roll-back without a previous version")
+    current = replace(previous, switched_at=now)
+    return state.moved(Phase.OVERLAP, now, current=current, previous=state.current, request=None, paused=True)
+
+
+def finished(state: RenewalState, now: datetime) -> RenewalState:
+    """The rotation is over. A request that was made meanwhile stays, and begins the next one."""
+    retired = (state.previous,) if state.previous is not None else ()
+    request = None if state.is_answered else state.request
+    return state.moved(
+        Phase.IDLE,
+        now,
+        previous=None,
+        retired=_with_retired(state, *retired),
+        request=request,
+    )
+
+
+def changed_previous(state: RenewalState, **changes: Any) -> RenewalState:  # noqa: ANN401 - fields of the record
+    """Give the state with fields of the previous version changed."""
+    previous = state.previous
+    return state if previous is None else replace(state, previous=replace(previous, **changes))
+
+
+def retiring(state: RenewalState, now: datetime) -> RenewalState:
+    """The overlap is over."""
+    return state.moved(Phase.RETIRE, now)
+
+
+def left(state: RenewalState, now: datetime) -> RenewalState:
+    """Nobody may remove the previous key here: it stays registered, and the vault will sign with it no more."""
+    return changed_previous(state, removed_at=now, key_id="")
+
+
+def roll_back_refused(state: RenewalState, now: datetime) -> RenewalState:
+    """There is nothing to go back to, or it would not work."""
+    del now
+    return replace(state, request=None)
+
+
+def learned(state: RenewalState, version: str, key_id: str) -> RenewalState:
+    """Write the key id of a version down, wherever that version stands by now."""
+    for role in Role:
+        known = state.version(role)
+        if known is not None and known.version == version and not known.key_id:
+            return state.with_version(role, replace(known, key_id=key_id))
+    return state
+
+
+def _with_retired(state: RenewalState, *versions: CertificateVersion) -> tuple[str, ...]:
+    return (*state.retired, *(version.x5t for version in versions))[-_RETIRED_KEPT:]
+
+
+MOVES: Final[Mapping[Step, Callable[[RenewalState, datetime], RenewalState]]] = {
+    Step.BEGIN: begun,
+    Step.FOUND: found,
+    Step.ABSENT: absent,
+    Step.SWITCH: switched,
+    Step.ROLL_BACK: rolled_back,
+    Step.REFUSE_ROLL_BACK: roll_back_refused,
+    Step.RETIRE: retiring,
+    Step.LEAVE_KEY: left,
+    Step.FINISH: finished,
+}
+"""The steps that change nothing but the row."""
