@@ -2,6 +2,7 @@
 
 PORT ?= 7071
 ARGS ?=
+SEED ?= 1
 BIN := .venv/bin
 
 help: ## print these lines
@@ -33,6 +34,9 @@ check: setup ## format, lint, types, imports, secrets, links and lock files
 bench: setup ## measure, and print a table
 	@$(BIN)/python -m bench $(ARGS)
 
+year: setup ## play twelve months of renewal in seconds, and draw them: SEED=1
+	@$(BIN)/python -m local.year --seed $(SEED)
+
 format: setup ## format, and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -49,5 +53,5 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version
 setup:
 	@local/setup
 
-.PHONY: help run cloud functions test check bench format lock setup
+.PHONY: help run cloud functions test check bench year format lock setup
 .DEFAULT_GOAL := help

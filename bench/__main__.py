@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, cold, imports, memory, tokens, warm
+from bench import calls, cold, imports, memory, renewal, tokens, warm
 from bench.stage import prepared
 from bench.table import Line, head, row
 from local.children import Child
@@ -50,7 +50,11 @@ def _measure(effort: _Effort, sign_ins: int) -> Iterator[list[Line]]:
         yield cold.measure(stage, effort.cold_runs)
         _say("warm requests")
         with _baseline() as baseline:
-            yield warm.measure(stage, baseline.announcement(60)["ready"], effort.warm_rounds)
+            trivial = baseline.announcement(60)["ready"]
+            yield warm.measure(stage, trivial, effort.warm_rounds)
+            _say("the renewal")
+            with tempfile.TemporaryDirectory() as own, prepared(Path(own), 1) as moved:
+                yield renewal.measure(moved, trivial, effort.warm_rounds)
         _say("calls and tokens")
         yield calls.measure(stage)
         yield tokens.measure(stage, effort.warm_rounds)

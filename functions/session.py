@@ -125,7 +125,7 @@ def _logout_microsoft(visit: Visit) -> func.HttpResponse:
 
 
 def _jwks(visit: Visit) -> func.HttpResponse:
-    """Publish the keys. A key is published an hour before it signs, so an hour in a cache does no harm."""
+    """Publish the keys. A key is published two days before it signs, so an hour in a cache does no harm."""
     keys = visit.services.key_ring.get().public_jwks()
     headers = {"Cache-Control": "public, max-age=3600", "Access-Control-Allow-Origin": "*"}
     return json_answer(visit, keys, headers=headers)

@@ -4,8 +4,12 @@ import json
 import shutil
 import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+
+import httpx
 
 from local.azurite import Azurite
 from local.children import Child
@@ -15,6 +19,7 @@ from local.ports import check_free
 
 _ROOT = Path(__file__).parent.parent
 _STATE = _ROOT / ".local"
+_TIMER_SECONDS = 3600
 
 
 def run(port: int, *, fresh: bool, functions: bool) -> int:
@@ -58,10 +63,12 @@ def _run(port: int, running: ExitStack, *, fresh: bool, functions: bool) -> Chil
         **cloud.environment(),
     }
     children = [azurite.child, stand_ins]
+    timer = _nothing
     if functions:
         worker = start_functions(environment, port=port, listener=_say)
         running.callback(worker.stop)
         children.append(worker.child)
+        timer = partial(_fire_timer, worker.url)
     else:
         _write_settings(port, environment)
         print("\nlocal.settings.json is written: start the functions with `func start`.")
@@ -69,7 +76,7 @@ def _run(port: int, running: ExitStack, *, fresh: bool, functions: bool) -> Chil
         f"\n{guide}\n\nCtrl-C stops everything. The state stays in .local/; FRESH=1 starts anew.\n",
         flush=True,
     )
-    return _first_to_end(children)
+    return _first_to_end(children, timer)
 
 
 def _write_settings(port: int, environment: dict[str, str]) -> None:
@@ -79,12 +86,27 @@ def _write_settings(port: int, environment: dict[str, str]) -> None:
     (_ROOT / "local.settings.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _first_to_end(children: list[Child]) -> Child:
+def _first_to_end(children: list[Child], timer: Callable[[], None]) -> Child:
+    """Wait for the first to end, and run the timer at once and then every hour."""
+    due = time.monotonic()
     while True:
         for child in children:
             if child.ended():
                 return child
+        if time.monotonic() >= due:
+            timer()
+            due += _TIMER_SECONDS
         time.sleep(0.2)
+
+
+def _fire_timer(url: str) -> None:
+    """Run the renewal as the host's schedule does. A worker that ends just now is noticed elsewhere."""
+    with suppress(httpx.HTTPError):
+        httpx.post(f"{url}/admin/functions/renewal", trust_env=False)
+
+
+def _nothing() -> None:
+    """Leave the timer to `func start`, which runs it by its schedule."""
 
 
 def _say(name: str, line: str) -> None:

@@ -13,6 +13,7 @@ from shared.azure.connect import connect
 from shared.config import Config
 from shared.errors import ConfigurationError, SignInError
 from shared.principal import Principal
+from shared.renewal_requests import look_now
 from shared.services import Services
 from shared.user_name import normalise_user_name
 
@@ -91,6 +92,9 @@ def _settings(services: Services, options: argparse.Namespace) -> str:
     if changes:
         after = settings.save_settings(services.store, after)
         _record(services, "settings.changed", ",".join(sorted(changes)))
+        look_now(
+            services.store, services.clock()
+        )  # another application, or its object id, is news for the renewal
     shown = {name: value for name, value in asdict(after).items() if name != "etag"}
     return json.dumps(shown, indent=2)
 

@@ -130,9 +130,9 @@ class AuditLog:
             while batch := self._take():
                 self._write(batch)
 
-    def say_later(self, name: str, reason: str) -> None:
+    def say_later(self, name: str, reason: str, **facts: int) -> None:
         """Keep the line of an event that happened outside of an invocation, for the next one that speaks."""
-        self._unsaid.append((logging.ERROR, json.dumps({"event": name, "reason": reason})))
+        self._unsaid.append((logging.ERROR, json.dumps({"event": name, "reason": reason, **facts})))
 
     def say_unsaid(self) -> None:
         """Log the lines of our own threads, inside of an invocation: the host drops what is logged outside of one."""
@@ -160,7 +160,7 @@ class AuditLog:
             try:
                 self._store.insert_all(Table.AUDIT, rows)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must be written
-                self.say_later("audit.not_written", f"{type(error).__name__}, {len(rows)} events")
+                self.say_later("audit.not_written", type(error).__name__, events=len(rows))
 
 
 def _start_thread(work: Callable[[], None]) -> None:

@@ -110,7 +110,7 @@ def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, st
 
     Microsoft checks the client before it looks at the code, so the code is still good for the second try.
     """
-    known = services.certificate.get()
+    known = services.certificate_that_signs(services.certificate.get())
     certificate = known.signing(services.clock())
     try:
         return _redeem_once(services, login, answer, certificate)

@@ -56,8 +56,9 @@ class ClientAssertions:
             try:
                 signature = self._sign(certificate.version, hashlib.sha256(unsigned).digest())
             except UpstreamUnavailable as error:
-                self._failed = {certificate.version: (self._clock(), error)}
+                self._failed[certificate.version] = (self._clock(), error)
                 raise
+            self._failed.pop(certificate.version, None)
             assertion = attach(unsigned, signature)
             self._made[wanted] = (now, assertion)
             return assertion

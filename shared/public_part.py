@@ -14,7 +14,7 @@ FILE_NAME = "kolkin-sos-azure.pem"
 
 def describe(made: VaultCertificate) -> CertificateVersion:
     """Read what a version of the vault says of itself. Raises ValueError for what is no certificate."""
-    public = x509.load_der_x509_certificate(made.der)
+    public = _parse(made.der)
     return CertificateVersion(
         version=made.version,
         thumbprint=base64url(hashlib.sha256(made.der).digest()),
@@ -29,4 +29,11 @@ def to_pem(der: bytes) -> bytes:
 
     It is parsed and written anew, so that nothing but a certificate can come out.
     """
-    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    return _parse(der).public_bytes(Encoding.PEM)
+
+
+def _parse(der: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from None

@@ -122,11 +122,12 @@ def plan(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime
     """Say what to do now. The same question gets the same answer, whoever asks."""
     if not facts.client_id:
         return Wait(now + policy.current_probed_every)
-    if _current_is_due(state, policy, now) and Role.CURRENT not in facts.looked:
+    due = _current_due_at(state, policy, now)
+    if now >= due and Role.CURRENT not in facts.looked:
         return Probe(Role.CURRENT)
     planned = _plan_phase(state, facts, policy, now)
-    if isinstance(planned, Wait) and state.current is not None:
-        planned = Wait(max(now, min(planned.until, _current_due_at(state, policy))))
+    if isinstance(planned, Wait):
+        planned = Wait(max(now, min(planned.until, due)))
     return planned
 
 
@@ -207,7 +208,7 @@ def _plan_prove(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: d
 
 def _plan_overlap(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
     current, previous = state.current, state.previous
-    if current is None or previous is None:
+    if current is None or previous is None or now >= current.not_after:
         return Step.FINISH
     ends = (current.switched_at or state.phase_since) + _overlap(state, policy)
     if now < ends:
@@ -232,7 +233,7 @@ def _plan_roll_back(state: RenewalState, facts: Facts, policy: RenewalPolicy, no
 
 def _plan_retire(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
     previous = state.previous
-    if previous is None:
+    if previous is None or state.current is None or now >= state.current.not_after:
         return Step.FINISH
     revoked = state.asked(Asked.REVOKE) and state.is_answered
     if revoked and not previous.disabled:
@@ -290,17 +291,12 @@ def _may_sign(version: CertificateVersion, policy: RenewalPolicy, now: datetime)
     return settled and now < version.not_after - policy.last_safe and not version.disabled
 
 
-def _current_due_at(state: RenewalState, policy: RenewalPolicy) -> datetime:
-    """When the current version is to be probed again: once a day, and soon after it was refused."""
-    if state.current is None:
-        return datetime.max.replace(tzinfo=state.last_tick_at.tzinfo)
+def _current_due_at(state: RenewalState, policy: RenewalPolicy, now: datetime) -> datetime:
+    """When the current version is to be probed again: once a day, soon after it was refused, never once it has expired."""
+    if state.current is None or now >= state.current.not_after:
+        return datetime.max.replace(tzinfo=now.tzinfo)
     every = policy.urgent_probe_every if state.current.refused_run else policy.current_probed_every
     return (state.current.probed_at or state.phase_since) + every
-
-
-def _current_is_due(state: RenewalState, policy: RenewalPolicy, now: datetime) -> bool:
-    expired = state.current is not None and now >= state.current.not_after
-    return state.current is not None and not expired and now >= _current_due_at(state, policy)
 
 
 def _overlap(state: RenewalState, policy: RenewalPolicy) -> timedelta:

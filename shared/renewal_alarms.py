@@ -12,6 +12,9 @@ _PROVING_FOR: Final = timedelta(minutes=60)
 _LATE_BEFORE: Final = timedelta(days=60)
 _DAILY_BEFORE: Final = timedelta(days=30)
 _PAGES_AT_DAYS: Final = (14, 7)
+_FAILURES: Final = 5
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""At most, between two instances that are each wrong by 5 minutes."""
 _SKEW: Final = timedelta(seconds=60)
 
 SILENT: Final = "silent"
@@ -21,6 +24,7 @@ def conditions(state: RenewalState, now: datetime) -> tuple[str, ...]:
     """List what holds now, as `name` or `name:detail`. The names are stable: alert rules match them.
 
     silent           no tick for 3 hours
+    failing          five ticks in a row have failed; `last_error` says why
     proving          a new certificate has not been proven for 60 minutes
     not_switched     60 days before the end the next certificate does not sign yet
     expiring:N       N days are left, from 30 on; one each day
@@ -32,6 +36,8 @@ def conditions(state: RenewalState, now: datetime) -> tuple[str, ...]:
     clock            our clock and Microsoft's differ by more than a minute
     """
     found = [SILENT] if is_silent(state, now) else []
+    if state.attempts >= _FAILURES:
+        found.append("failing")
     if state.phase is Phase.PROVE and now - state.phase_since > _PROVING_FOR:
         found.append("proving")
     if state.current is not None:
@@ -63,10 +69,26 @@ def _of_lifetime(left: timedelta) -> list[str]:
 
 
 def with_alarms(state: RenewalState, now: datetime) -> RenewalState:
-    """Raise what has begun to hold since, and forget what holds no more, so that it can be raised again."""
+    """Raise what has begun to hold since, and forget what holds no more, so that it can be raised again.
+
+    What another instance raised is kept while it holds by that one's clock: it would be raised twice otherwise.
+    """
     holding = conditions(state, now)
+    nearly = {each for off in (-_CLOCKS_DIFFER, _CLOCKS_DIFFER) for each in conditions(state, now + off)}
+    kept = tuple(each for each in state.alarms if each in nearly and each not in holding)
     for condition in holding:
-        if condition not in state.alarms:
-            name, _, detail = condition.partition(":")
-            state = state.noted(f"renewal.alarm.{name}", now, detail, warning=True)
-    return replace(state, alarms=holding)
+        state = _raised(state, condition, now)
+    return replace(state, alarms=(*holding, *kept))
+
+
+def with_silence(state: RenewalState, now: datetime) -> RenewalState:
+    """Raise that the timer was silent, before this tick hides it."""
+    return _raised(state, SILENT, now) if is_silent(state, now) else state
+
+
+def _raised(state: RenewalState, condition: str, now: datetime) -> RenewalState:
+    if condition in state.alarms:
+        return state
+    name, _, detail = condition.partition(":")
+    told = state.noted(f"renewal.alarm.{name}", now, detail, warning=True)
+    return replace(told, alarms=(*state.alarms, condition))

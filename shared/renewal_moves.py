@@ -89,13 +89,18 @@ def rolled_back(state: RenewalState, now: datetime) -> RenewalState:
 
 
 def finished(state: RenewalState, now: datetime) -> RenewalState:
-    """The rotation is over. A request that was made meanwhile stays, and begins the next one."""
+    """The rotation is over. A request that was made meanwhile stays, and begins the next one.
+
+    Where it ended early, because everything had expired, the vault has still to disable the previous version.
+    """
     retired = (state.previous,) if state.previous is not None else ()
+    enabled = tuple(version.version for version in retired if not version.disabled)
     request = None if state.is_answered else state.request
     return state.moved(
         Phase.IDLE,
         now,
         previous=None,
+        abandoned=(*state.abandoned, *enabled),
         retired=_with_retired(state, *retired),
         request=request,
     )

@@ -47,8 +47,8 @@ def resume(store: Store, now: datetime) -> RenewalState:
 
 
 def look_now(store: Store, now: datetime) -> RenewalState:
-    """Look at once whether the certificate has been uploaded, instead of when it is due."""
-    return _change(store, lambda state: _soon(state, now))
+    """Look at once whether the certificate has been uploaded, and ask the directory again where it had refused."""
+    return _change(store, lambda state: _soon(replace(state, refusal=""), now))
 
 
 def download(store: Store, vault: Vault) -> bytes:
@@ -70,9 +70,17 @@ def _problem(state: RenewalState, kind: Asked) -> str:
         return "" if possible else "There is no previous certificate to go back to."
     if state.paused:
         return "The renewal is paused: resume it first."
-    if kind is Asked.GENERATE and state.next is not None and state.next.registered_at is not None:
+    if state.asked(Asked.REVOKE) and kind is not Asked.REVOKE:
+        return "The certificate is being revoked: wait until that is done."
+    return _problem_of_generate(state) if kind is Asked.GENERATE else ""
+
+
+def _problem_of_generate(state: RenewalState) -> str:
+    if state.asked(Asked.ROTATE) or state.phase is Phase.CREATE:
+        return "The next certificate is being made."
+    if state.next is not None and state.next.registered_at is not None:
         return "The next certificate is registered already, and will be used soon."
-    if kind is Asked.GENERATE and state.phase in {Phase.OVERLAP, Phase.RETIRE}:
+    if state.phase in {Phase.OVERLAP, Phase.RETIRE}:
         return "The certificate was replaced only now: wait until the old one is retired, or rotate."
     return ""
 

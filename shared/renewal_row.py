@@ -10,7 +10,7 @@ from shared.audit import Event
 from shared.base64url import random_id
 from shared.errors import Conflict
 from shared.renewal import Step
-from shared.renewal_alarms import with_alarms
+from shared.renewal_alarms import with_alarms, with_silence
 from shared.renewal_state import LONG_AGO, Intent, RenewalState, operation_id, read_state, save_state
 from shared.services import Services
 
@@ -60,9 +60,14 @@ class LeasedRow:
         """Take the lease. Raises Conflict when somebody else was faster."""
         now = self._services.clock()
         leased = replace(
-            with_alarms(self.state, now), lease_owner=self._owner, lease_until=now + _LEASE, last_tick_at=now
+            with_silence(self.state, now), lease_owner=self._owner, lease_until=now + _LEASE, last_tick_at=now
         )
         self._write(leased)
+
+    def beat(self) -> None:
+        """Show that the timer lives, and raise alarms: one write, without a lease. Raises Conflict."""
+        now = self._services.clock()
+        self._write(with_alarms(replace(with_silence(self.state, now), last_tick_at=now), now))
 
     def release(self, change: Change) -> None:
         """Let go of the lease with a last change."""

@@ -5,6 +5,7 @@ tick can die anywhere, and run twice at once: the next one finds the intent, and
 """
 
 import random
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -49,16 +50,20 @@ _MORE_CHORES_AFTER: Final = timedelta(minutes=50)
 _KEYS_EVERY: Final = timedelta(days=1)
 _KEYS_AGAIN: Final = timedelta(days=30)
 """After the directory has said that the application may not read itself."""
-_BAD_PROOF: Final = 401
-"""Graph's status for a proof that it does not accept; a replica that lags may be the cause, so it is tried again."""
+_TRIED_AGAIN: Final = frozenset({401, 409})
+"""Graph's statuses for a proof that it does not accept, and for changes at the same moment: a replica may only lag."""
 _REMOVALS: Final = 5
 """After so many refused proofs in a row the key is left where it is: the vault signs with it no more."""
 
 
 def is_due(state: RenewalState, now: datetime) -> bool:
     """Tell whether a tick has anything to do."""
-    if not state.last_tick_at <= now < state.last_tick_at + _HEARTBEAT:
-        return True
+    heartbeat = not state.last_tick_at <= now < state.last_tick_at + _HEARTBEAT
+    return heartbeat or has_work(state, now)
+
+
+def has_work(state: RenewalState, now: datetime) -> bool:
+    """Tell whether it is more than a sign of life: not while a service asked for patience, nor before the next attempt."""
     if _is_near(state.blocked_until, now):
         return False
     return bool(state.intent or state.notes) or not _is_near(state.next_attempt_at, now)
@@ -98,23 +103,39 @@ class _Tick:
 
     def run(self) -> None:
         """Do everything that is due, and let go of the lease."""
+        resting = not has_work(self._row.state, self._clock())
+        if resting and not self._chores_are_due():
+            self._row.beat()
+            return
         self._row.take()
-        stopped = Stop(self._clock())
+        stopped = None if resting else self._work()
+        blocked = stopped is not None and stopped.retry_after is not None
+        if not blocked and not _is_near(self._row.state.blocked_until, self._clock()):
+            self._chores()
+        self._close(stopped)
+
+    def _chores_are_due(self) -> bool:
+        done_at = self._row.state.chores_at
+        return not done_at <= self._clock() < done_at + _CHORES_EVERY
+
+    def _work(self) -> Stop:
+        """Settle what is open and take steps; gives when to look again, and what failed."""
         try:
             self._settle()
             stopped = self._steps()
             self._look_for_foreign_keys()
         except Stop as stop:
-            stopped = stop
+            return stop
         except UpstreamUnavailable as error:
-            stopped = Stop(self._clock(), f"{error.code}: {error}", error.retry_after)
-        self._chores()
-        self._close(stopped)
+            return Stop(self._clock(), f"{error.code}: {error}", error.retry_after)
+        except (Conflict, LeaseLost):
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the renewal in silence
+            return Stop(self._clock(), f"internal_error: {_where(error)}")
+        return stopped
 
     def _steps(self) -> Stop:
         """Do what is planned until there is nothing left; gives when to look again."""
-        if _is_near(self._row.state.blocked_until, self._clock()):
-            return Stop(self._row.state.blocked_until)
         settings = read_settings(self._services.store)
         if settings.tenant_id:
             self._application = Application(settings.tenant_id, settings.client_id)
@@ -128,12 +149,22 @@ class _Tick:
                 case Probe(role):
                     looked[role] = self._probe(role)
                 case step:
-                    with suppress(Changed):
-                        self._take(step)
+                    self._take(step)
                     looked = {}
         return Stop(self._clock())
 
     def _take(self, step: Step) -> None:
+        """Take one step. What the Owner changed meanwhile is planned anew; a failure leaves no intent open."""
+        try:
+            self._do(step)
+        except Changed:
+            return
+        except UpstreamUnavailable as error:
+            outcome = f"{'not done' if error.nothing_done else 'unknown'}: {error}"
+            self._row.save(lambda state: self._row.settled(state, outcome, warning=True))
+            raise
+
+    def _do(self, step: Step) -> None:
         match step:
             case Step.CREATE:
                 self._create()
@@ -222,9 +253,9 @@ class _Tick:
         except DirectoryRefused:
             keys = None
         ours = {version.x5t for version in (state.current, state.next, state.previous) if version}
-        foreign = tuple(sorted({key.x5t for key in keys or ()} - ours - set(state.retired)))
+        theirs = {key.x5t for key in keys or () if key.x5t} - ours - set(state.retired)
         again = now + (_KEYS_AGAIN if keys is None else _KEYS_EVERY)
-        self._row.save(lambda state: replace(state, foreign=foreign, keys_at=again))
+        self._row.save(lambda state: replace(state, foreign=tuple(sorted(theirs)), keys_at=again))
 
     # What is written to the outside
 
@@ -349,15 +380,26 @@ class _Tick:
     def _chores(self) -> None:
         """What is due once a day beside the certificate: the key ring of sessions, and rows that have expired."""
         now = self._clock()
-        if self._row.state.chores_at <= now < self._row.state.chores_at + _CHORES_EVERY:
+        if not self._chores_are_due():
             return
         try:
             self._row.require_time()
             rotated = rotate_key_ring(self._vault, now)
             more = sweep(self._services.store, now, enough=self._row.is_late).more
-        except (UpstreamUnavailable, Stop) as error:
-            reason = str(error)
-            self._row.save(lambda state: state.noted("chores.failed", now, reason, warning=True))
+        except (Conflict, LeaseLost):
+            raise
+        except Stop:  # no time left: the next tick does it
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            reason, wait = _where(error), None
+            if isinstance(error, UpstreamUnavailable):
+                reason, wait = str(error), error.retry_after
+
+            def failed(state: RenewalState) -> RenewalState:
+                state = state.noted("chores.failed", now, reason, warning=True)
+                return state if wait is None else replace(state, blocked_until=now + wait)
+
+            self._row.save(failed)
             return
         done_at = now - _CHORES_EVERY + _MORE_CHORES_AFTER if more else now
         self._row.save(
@@ -366,11 +408,13 @@ class _Tick:
             )
         )
 
-    def _close(self, stopped: Stop) -> None:
+    def _close(self, stopped: Stop | None) -> None:
         """Write down when to look again, raise alarms, and let go of the lease."""
         now, planned_for = self._clock(), self._row.state
 
         def closed(state: RenewalState) -> RenewalState:
+            if stopped is None:
+                return with_alarms(state, now)
             again, blocked = stopped.until, state.blocked_until
             if (state.request, state.paused) != (planned_for.request, planned_for.paused):
                 again = now
@@ -399,6 +443,12 @@ class _Tick:
         return max(least, self._jitter() * min(most, grown))
 
 
+def _where(error: Exception) -> str:
+    """Name a defect by its kind and place. Its text may hold anything."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
+
+
 def _both(
     one: CertificateVersion | None, other: CertificateVersion | None
 ) -> tuple[CertificateVersion, CertificateVersion]:
@@ -416,13 +466,13 @@ def _not_added(state: RenewalState) -> RenewalState:
 
 
 def _refused(state: RenewalState, error: DirectoryRefused) -> RenewalState:
-    if error.status == _BAD_PROOF and state.add_keys < POLICY.add_keys:
+    if error.status in _TRIED_AGAIN and state.add_keys < POLICY.add_keys:
         return state
     return replace(state, refusal=f"graph_{error.status}_{error.reason}")
 
 
 def _not_removed(state: RenewalState, error: DirectoryRefused) -> RenewalState:
-    if error.status == _BAD_PROOF and state.attempts < _REMOVALS:
+    if error.status in _TRIED_AGAIN and state.attempts < _REMOVALS:
         return state
     return moves.changed_previous(state, key_id="")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from shared.errors import UpstreamUnavailable
-from shared.refreshed import Refreshed
+from shared.refreshed import BACK_OFF, Refreshed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,6 +67,7 @@ class Services:
         self.redemptions = threading.BoundedSemaphore(max(1, config.threads - _THREADS_KEPT_FREE))
         self._lock = threading.Lock()
         self._newer_ring_asked_at: datetime | None = None
+        self._row_asked_at: datetime | None = None
         self._asking_vault = threading.Lock()
         self._vault_answer: tuple[datetime, UpstreamUnavailable | None] | None = None
         self._signing_keys: dict[str, SigningKeys] = {}
@@ -107,6 +108,21 @@ class Services:
                 return seen
             self._newer_ring_asked_at = now
         return self.key_ring.refresh()
+
+    def certificate_that_signs(self, known: RenewalState) -> RenewalState:
+        """Give the row `known`; read again, at most every few seconds, where nothing in it signs.
+
+        The Owner has just uploaded the certificate, perhaps: nobody shall be turned away because of what is in memory.
+        """
+        now = self.clock()
+        if known.current is not None and now < known.current.not_after:
+            return known
+        with self._lock:
+            asked_at = self._row_asked_at
+            if asked_at is not None and timedelta(0) <= now - asked_at < BACK_OFF:
+                return known
+            self._row_asked_at = now
+        return self.certificate.refresh()
 
     def ask_vault(self) -> None:
         """Raise UpstreamUnavailable unless the vault answers. Asks it every few seconds at most, whoever wants to know."""

@@ -49,7 +49,7 @@ def start(services: Services, next_path: str, hints: Hints, *, second_try: bool 
     cookie = transaction.seal(login, key.sealing_key, key.key_id)
     # Microsoft would send the person back in vain. Last, because on a cold start the row is only being read.
     if (known := services.certificate.peek()) is not None:
-        known.signing(now)
+        services.certificate_that_signs(known).signing(now)
     return Started(url, transaction.cookie_name(state), cookie)
 
 

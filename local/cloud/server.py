@@ -33,6 +33,7 @@ from local.cloud.web import App, CuttableProtocol, Message, Receive, Send
 _HOST = "127.0.0.1"
 _ATTEMPTS = 50
 _STOP_SECONDS = 2
+_KEEP_ALIVE_SECONDS = 130  # long: a connection that is closed just as a request is sent looks like an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ def _server(app: App, tls: dict[str, Path]) -> _Server:
         date_header=False,
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         **tls,  # type: ignore[arg-type] # two file names, or nothing
     )
     return _Server(config)

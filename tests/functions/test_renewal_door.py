@@ -323,3 +323,16 @@ def test_a_vault_refusal_of_both_versions_is_the_vaults_page(house: House) -> No
     assert house.sign_in_with_microsoft().title == "The key store is not answering"
     with pytest.raises(UpstreamUnavailable):
         house.vault.sign("k", "v1", "PS256", b"")
+
+
+def test_an_upload_a_moment_ago_turns_nobody_away(house: House) -> None:
+    """The row in memory says "expired"; it is read again before anybody is told so, and at most every five seconds."""
+    house.clock.move(days=366)
+    assert house.get("/login").status == 503
+    sign_with(house.store, a_version("v2", START + timedelta(days=700)))
+    house.clock.move(seconds=4)
+    calls = house.store_calls()
+    assert house.get("/login").status == 503
+    assert house.store_calls() == calls
+    house.clock.move(seconds=2)
+    assert house.sign_in_with_microsoft().location == "/"

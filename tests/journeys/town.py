@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from azure.identity import ManagedIdentityCredential
 
 from functions.http import SESSION_COOKIE
 from local import playground
+from local.clock_file import clock_of
 from local.laptop import Laptop, Worker
 from local.playground import OWNER, PasswordAccount, new_certificate, sign_with
 from local.ports import free_port
@@ -46,7 +47,21 @@ SESSION: Final = SESSION_COOKIE
 _TOKEN = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}")
 """The beginning of any signed token: a JSON object in base64url, a dot, and more of it."""
 
-type Service = Literal["entra", "vault", "identity", "store"]
+_OPS_BY_A_CLOCK: Final = """
+import sys
+from pathlib import Path
+from local.clock_file import clock_of
+from ops.__main__ import main
+from shared.azure import connect
+connect._now = clock_of(Path(sys.argv.pop(1)))
+sys.exit(main())
+"""
+"""`python -m ops` by the clock of a file, which the command itself has no switch for."""
+
+_SECRET_BEGINS: Final = 8
+"""Characters by which secrets are looked up: a browser keeps none that is shorter."""
+
+type Service = Literal["entra", "graph", "vault", "identity", "store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +91,15 @@ VISITOR: Final = Person(
 class Town:
     """The clinic's Address, what stands behind it, and how it is disturbed."""
 
-    def __init__(self, laptop: Laptop, *, sso_active: bool = True, empty: bool = False) -> None:
-        """Fill the cloud, or leave it `empty` and start no worker, as on the day of the installation."""
+    def __init__(
+        self, laptop: Laptop, *, sso_active: bool = True, empty: bool = False, clock: Path | None = None
+    ) -> None:
+        """Fill the cloud, or leave it `empty` and start no worker, as on the day of the installation.
+
+        `clock` is a file that moves the clock of the workers, of `ops` and of these tests (`local.clock_file`).
+        """
         self.laptop = laptop
+        self._clock_file = clock
         port = free_port()
         self.address = f"http://localhost:{port}"
         self.environment = laptop.environment(self.address)
@@ -116,10 +137,7 @@ class Town:
         self._session = pooled_session(config)
         pipeline = transport(self._session)
         self._credential = ManagedIdentityCredential(transport=pipeline)
-
-        def clock() -> datetime:
-            return datetime.now(UTC)
-
+        clock = clock_of(self._clock_file) if self._clock_file else _now
         store = TablesStore(config, self._credential, pipeline)
         vault = KeyVault(config, self._credential, pipeline)
         identity, directory = Entra(config, self._session, clock), Graph(config, self._session)
@@ -147,7 +165,8 @@ class Town:
 
     def start_worker(self, *, port: int = 0, **extra_env: str) -> Worker:
         """Start a worker for the same Address, on a port of its own: another instance of the function app."""
-        worker = self.laptop.start_worker(port, {"SOS_ADDRESS": self.address, **extra_env})
+        environment = {"SOS_ADDRESS": self.address, **extra_env}
+        worker = self.laptop.start_worker(port, environment, self._clock_file)
         self.workers.append(worker)
         return worker
 
@@ -162,7 +181,7 @@ class Town:
     def ops(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m ops` as the engineer does."""
         return subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "ops", *arguments],
+            [sys.executable, *self._ops, *arguments],
             cwd=ROOT,
             env=os.environ | self.environment | environment,
             capture_output=True,
@@ -170,6 +189,12 @@ class Town:
             timeout=60,
             check=False,
         )
+
+    @property
+    def _ops(self) -> list[str]:
+        if self._clock_file is None:
+            return ["-m", "ops"]
+        return ["-c", _OPS_BY_A_CLOCK, str(self._clock_file)]
 
     # Signing in
 
@@ -251,6 +276,10 @@ class Town:
         for row in self.rows(table):
             client.delete_entity(row)
 
+    def drop(self, table: Table) -> None:
+        """Delete a table at once; it is made anew when somebody writes to it."""
+        self._rows.delete_table(f"sos{table.value}")
+
     def empty_throttle(self) -> None:
         """Let nobody wait at the password door."""
         self.empty(Table.THROTTLE)
@@ -285,7 +314,11 @@ class Town:
         return self._control.request(method, path, json=body).raise_for_status().json()
 
     def fail(
-        self, service: Service, kind: Literal["status", "delay", "cut"], match: str = "", **more: float
+        self,
+        service: Service,
+        kind: Literal["status", "delay", "cut", "lose_answer"],
+        match: str = "",
+        **more: float,
     ) -> None:
         """Make a service fail; see `local.faults.Fault` for how."""
         fault = {"kind": kind, "match": match, **more}
@@ -347,13 +380,26 @@ class Town:
 
     def leaks(self) -> list[str]:
         """Look for secrets of any browser so far in the logs and in the whole store; answers where they stand."""
-        known: set[str] = set()
-        for browser in self._browsers:
-            known |= browser.secrets
+        known: dict[str, set[str]] = {}
+        for secret in {secret for browser in self._browsers for secret in browser.secrets}:
+            known.setdefault(secret[:_SECRET_BEGINS], set()).add(secret)
         written = self.lines() + [
             str(value) for table in Table for row in self.rows(table) for value in row.values()
         ]
-        return [text for text in written if _TOKEN.search(text) or any(secret in text for secret in known)]
+        return [text for text in written if _TOKEN.search(text) or _holds(text, known)]
+
+
+def _holds(text: str, known: Mapping[str, Collection[str]]) -> bool:
+    """Look for any of the secrets, which are given by how they begin: one way through the text, however many there are."""
+    return any(
+        text.startswith(secret, place)
+        for place in range(len(text))
+        for secret in known.get(text[place : place + _SECRET_BEGINS], ())
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def wait_for[T](look: Callable[[], T], seconds: float = 10) -> T:

@@ -153,6 +153,13 @@ class TrueDirectory:
         key.is_registered = False
         key.known_until = [now + lag for lag in self.lags]
 
+    def catch_up(self, now: datetime) -> None:
+        """Let every replica know what is registered now."""
+        for key in self.keys.values():
+            key.known_from = [min(moment, now) for moment in key.known_from]
+            if not key.is_registered:
+                key.known_until = [min(moment, now) for moment in key.known_until]
+
     def registered(self, version: str) -> list[Key]:
         """List the keys with this version of ours."""
         return [key for key in self.keys.values() if key.is_registered and key.version == version]

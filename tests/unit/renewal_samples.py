@@ -48,12 +48,12 @@ PREVIOUS = version(
 
 def row(phase: Phase = Phase.IDLE, **changes: Any) -> RenewalState:  # noqa: ANN401 - fields of the record
     """Give a row in this phase, with the versions that belong to it."""
-    versions: dict[str, CertificateVersion] = {"current": CURRENT}
+    values: dict[str, Any] = {"phase_since": NOW, "generation": 3, "current": CURRENT}
     if phase in {Phase.REGISTER, Phase.PROVE}:
-        versions["next"] = NEXT
+        values["next"] = NEXT
     if phase in {Phase.OVERLAP, Phase.RETIRE}:
-        versions["previous"] = PREVIOUS
-    return RenewalState(phase=phase, **{"phase_since": NOW, "generation": 3} | versions | changes)
+        values["previous"] = PREVIOUS
+    return RenewalState(phase=phase, **values | changes)
 
 
 def asked(kind: Asked, target: str = "v1") -> Request:
@@ -113,9 +113,9 @@ states = st.builds(
     request=st.none() | requests,
     answered=_name_lists,
     intent=st.none() | st.builds(Intent, _names, _names, _moments),
-    notes=st.lists(
-        st.builds(Note, _names, _names, _moments, _names, _names, st.booleans()), max_size=3
-    ).map(tuple),
+    notes=st.lists(st.builds(Note, _names, _names, _moments, _names, _names, st.booleans()), max_size=3).map(
+        tuple
+    ),
     alarms=_name_lists,
 )
 """Rows of any kind, most of which no renewal would write."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shared import audit as audit_module
 from shared.audit import AuditLog, Event, flush_at_exit
+from shared.errors import UpstreamUnavailable
 from shared.ports import Row, Table
 from tests.house import START
 from tests.memory import MemoryStore
@@ -262,6 +263,111 @@ def test_flushing_writes_what_waits_now() -> None:
     assert (len(desk.names()), desk.store.writes) == (1, 1)
 
 
+# Rows with a name of their own
+
+
+def rows(desk: Desk) -> list[tuple[str, object]]:
+    """Read the rows of a partition that is no day: names, and what they hold."""
+    return [
+        (row.key, json.loads(str(row.values["line"]))) for row in desk.store.query(Table.AUDIT, "renewal")
+    ]
+
+
+def test_a_row_is_written_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In the partition and under the name that it is given, and said in the log at once."""
+    caplog.set_level(logging.INFO, "sos")
+    desk = Desk()
+    desk.audit.write(EVENT, "renewal", "a key", behind=False)
+    assert rows(desk) == [("a key", json.loads(EVENT.line()))]
+    assert lines(caplog) == [json.loads(EVENT.line())]
+    assert (desk.names(), desk.background) == ([], [])
+    written = desk.store.get(Table.AUDIT, "renewal", "a key")
+    assert written is not None
+    assert written.values == EVENT.row().values
+
+
+def test_a_row_is_written_once() -> None:
+    """Whoever died before it could note that it was written writes it again: the first one stays."""
+    desk = Desk()
+    desk.audit.write(EVENT, "renewal", "a key", behind=False)
+    desk.audit.write(replace(EVENT, reason="again"), "renewal", "a key", behind=False)
+    desk.audit.write(EVENT, "renewal", "another key", behind=False)
+    assert rows(desk) == [(key, json.loads(EVENT.line())) for key in ("a key", "another key")]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_row_that_cannot_be_written_is_an_error(caplog: pytest.LogCaptureFixture, *, behind: bool) -> None:
+    """Its writer must know, to write it again; the line stands in the log all the same."""
+    caplog.set_level(logging.INFO, "sos")
+    desk = Desk()
+    desk.store.away = True
+    with pytest.raises(UpstreamUnavailable):
+        desk.audit.write(EVENT, "renewal", "a key", behind=behind)
+    desk.audit.say_unsaid()
+    assert lines(caplog) == [json.loads(EVENT.line())]
+
+
+def test_behind_a_request_the_line_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """The host drops what is logged outside of an invocation; the row is written at once."""
+    caplog.set_level(logging.INFO, "sos")
+    desk = Desk()
+    desk.audit.write(replace(EVENT, warning=True), "renewal", "a key", behind=True)
+    desk.audit.write(EVENT, "renewal", "another key", behind=True)
+    assert [key for key, _ in rows(desk)] == ["a key", "another key"]
+    assert caplog.records == []
+    desk.audit.say_unsaid()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert lines(caplog) == [json.loads(EVENT.line())] * 2
+    desk.audit.say_unsaid()
+    assert len(caplog.records) == 2
+
+
+def test_a_line_behind_a_request_says_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """What waits is said inside of an invocation, and this is none."""
+    desk = Desk()
+    for key in ("a key", "another key"):
+        desk.audit.write(replace(EVENT, warning=True), "renewal", key, behind=True)
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("how", ["record", "write", "flush"])
+def test_whoever_speaks_next_says_what_waits(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each line once, with the level it had."""
+    desk = Desk()
+    desk.audit.write(replace(EVENT, where="a.py:1"), "renewal", "a key", behind=True)
+    match how:
+        case "record":
+            desk.audit.record(EVENT)
+        case "write":
+            desk.audit.write(EVENT, "renewal", "another key", behind=False)
+        case _:
+            desk.audit.flush()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert lines(caplog) == [json.loads(replace(EVENT, where="a.py:1").line())]
+
+
+def test_what_a_thread_of_ours_has_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    """It is kept for the next one that speaks, as an error; it has no row, for the store may be what failed."""
+    desk = Desk()
+    desk.audit.say_later("renewal.failed", "UpstreamUnavailable")
+    assert caplog.records == []
+    desk.audit.say_unsaid()
+    assert lines(caplog) == [{"event": "renewal.failed", "reason": "UpstreamUnavailable"}]
+    assert caplog.records[0].levelname == "ERROR"
+    assert desk.store.writes == 0
+
+
+def test_lines_that_nobody_says_do_not_pile_up(caplog: pytest.LogCaptureFixture) -> None:
+    """The newest hundred are kept; the rows are all there."""
+    desk = Desk()
+    for n in range(150):
+        event = replace(EVENT, reason=str(n), warning=True)
+        desk.audit.write(event, "renewal", f"{n:03}", behind=True)
+    desk.audit.say_unsaid()
+    assert [line["reason"] for line in lines(caplog)] == [str(n) for n in range(50, 150)]
+    assert len(rows(desk)) == 150
+
+
 # Bad days
 
 
@@ -299,14 +405,14 @@ def test_a_failure_is_said_by_whoever_records_next(caplog: pytest.LogCaptureFixt
 def test_recording_never_raises_when_another_thread_says_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both saw that there is one to be said; one of them comes too late."""
 
-    class SaidMeanwhile(deque[str]):
+    class SaidMeanwhile(deque[tuple[int, str]]):
         """A queue that another thread empties just after it was looked at."""
 
         def __bool__(self) -> bool:
             return True
 
     desk = Desk()
-    monkeypatch.setattr(desk.audit, "_troubles", SaidMeanwhile())
+    monkeypatch.setattr(desk.audit, "_unsaid", SaidMeanwhile())
     desk.audit.record(EVENT)
     desk.run_background()
     assert len(desk.names()) == 1
@@ -341,7 +447,8 @@ def test_an_unexpected_failure_does_not_stop_later_writes(
     desk.run_background()
     assert desk.names() == ["second"] * 50
     desk.audit.flush()
-    assert lines(caplog) == [{"event": "audit.not_written", "reason": type(error).__name__, "events": 100}]
+    said = {"event": "audit.not_written", "reason": type(error).__name__, "events": 100}
+    assert lines(caplog) == [said]
     desk.audit.record(EVENT)
     assert len(desk.background) == 1
 

@@ -1,9 +1,7 @@
 import base64
-import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -12,25 +10,16 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from shared.aadsts import CREDENTIAL_ERRORS
-from shared.certificate import (
-    CERTIFICATE_NAME,
-    CertificateVersion,
-    ClientAssertions,
-    read_current,
-    thumbprint,
-    use_version,
-)
-from shared.errors import Conflict, NotConfigured, UpstreamUnavailable
-from shared.ports import Row, Table
+from shared.certificate import CERTIFICATE_NAME, ClientAssertions
+from shared.errors import UpstreamUnavailable
+from shared.renewal_state import CertificateVersion
 from tests.house import START, MovableClock
-from tests.memory import MemoryStore
-from tests.unit.spy_store import SpyStore
+from tests.unit.renewal_samples import version
 
 CLIENT = "3b9c4a76-1f2d-4c58-8a9e-0d6b7e5f4c21"
 ENDPOINT = "https://login.microsoftonline.com/7e0f1d52-64a5-4f0e-9d0b-5a1c6d1f2b10/oauth2/v2.0/token"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-FIRST = CertificateVersion("v1", thumbprint(b"the first certificate"), datetime(2028, 3, 1, tzinfo=UTC))
-SECOND = CertificateVersion("v2", thumbprint(b"the second certificate"), datetime(2029, 3, 1, tzinfo=UTC))
+FIRST, SECOND = version("v1"), version("v2")
 
 
 class Signer:
@@ -39,13 +28,16 @@ class Signer:
     def __init__(self) -> None:
         self.versions: list[str] = []
         self.failing = False
+        self.failing_versions: set[str] = set()
+        self.asked: list[str] = []
         self.slow = False
         self._another = threading.Event()
 
     def __call__(self, version: str, digest: bytes) -> bytes:
         """Sign a SHA-256 digest with PS256 (RFC 7518, section 3.5)."""
-        if self.failing:
-            raise UpstreamUnavailable("vault")
+        self.asked.append(version)
+        if self.failing or version in self.failing_versions:
+            raise UpstreamUnavailable("vault", version)
         self.versions.append(version)
         if self.slow:  # long enough for another thread to come in, where nothing keeps it out
             self._another.set() if len(self.versions) > 1 else self._another.wait(0.2)
@@ -150,18 +142,54 @@ def test_an_assertion_is_for_one_certificate_application_and_endpoint() -> None:
     assert part(other_endpoint, 1)["aud"] == f"{ENDPOINT}/elsewhere"
     other_client = desk.make(client="another application")
     assert part(other_client, 1)["iss"] == part(other_client, 1)["sub"] == "another application"
-    again = desk.make()
-    assert part(again, 1)["aud"] == ENDPOINT
-    assert len({jti(token) for token in (first, other_version, other_endpoint, other_client, again)}) == 5
+    assert len({jti(token) for token in (first, other_version, other_endpoint, other_client)}) == 4
+
+
+def test_each_version_keeps_its_own() -> None:
+    """A sign-in that tries one version and then the other costs the next one no signature."""
+    desk = Desk()
+    first, second = desk.make(version=FIRST), desk.make(version=SECOND)
+    assert (desk.make(version=FIRST), desk.make(version=SECOND)) == (first, second)
+    assert desk.signer.versions == ["v1", "v2"]
+
+
+def test_what_has_gone_stale_is_dropped() -> None:
+    """Of any version: an instance that runs for a year keeps no assertion of every certificate it has seen."""
+    desk = Desk()
+    for n in range(20):
+        desk.make(version=version(f"v{n}"))
+        desk.clock.move(minutes=6)
+    desk.make()
+    assert len(desk.assertions._made) == 1  # noqa: SLF001 - what is kept shows nowhere else
 
 
 def test_what_microsoft_refused_is_forgotten() -> None:
     """The second try of a sign-in brings another assertion than the first."""
     desk = Desk()
     first = desk.make()
-    desk.assertions.forget()
+    desk.assertions.forget(FIRST)
     assert desk.make() != first
     assert len(desk.signer.versions) == 2
+
+
+def test_only_the_refused_version_is_forgotten() -> None:
+    """The other one is fresh, and Microsoft has said nothing of it."""
+    desk = Desk()
+    first, second = desk.make(version=FIRST), desk.make(version=SECOND)
+    elsewhere = desk.make(endpoint=f"{ENDPOINT}/elsewhere")
+    desk.assertions.forget(FIRST)
+    assert desk.make(version=SECOND) == second
+    assert desk.make(version=FIRST) != first
+    assert desk.make(endpoint=f"{ENDPOINT}/elsewhere") != elsewhere
+
+
+def test_forgetting_what_was_never_made() -> None:
+    """Is no error: another thread may have been faster."""
+    desk = Desk()
+    desk.assertions.forget(SECOND)
+    first = desk.make()
+    desk.assertions.forget(SECOND)
+    assert desk.make() == first
 
 
 def test_every_assertion_has_an_id_of_its_own() -> None:
@@ -170,7 +198,7 @@ def test_every_assertion_has_an_id_of_its_own() -> None:
     seen = set()
     for _ in range(20):
         seen.add(jti(desk.make()))
-        desk.assertions.forget()
+        desk.assertions.forget(FIRST)
     assert len(seen) == 20
 
 
@@ -203,58 +231,49 @@ def test_a_vault_that_fails_is_asked_again() -> None:
     assert jti(desk.make())
 
 
+def test_a_version_that_fails_does_not_stop_the_other() -> None:
+    """The vault has disabled one of them: the other signs."""
+    desk = Desk()
+    desk.signer.failing_versions = {"v1"}
+    with pytest.raises(UpstreamUnavailable):
+        desk.make(version=FIRST)
+    assert desk.make(version=SECOND)
+    assert desk.signer.versions == ["v2"]
+
+
+def test_a_failure_is_shared_for_each_version() -> None:
+    """Sign-ins that try both while the vault is away do not wait for two time-outs each."""
+    desk = Desk()
+    desk.signer.failing = True
+    for _ in range(3):
+        for each in (FIRST, SECOND):
+            with pytest.raises(UpstreamUnavailable, match=each.version):
+                desk.make(version=each)
+    assert desk.signer.asked == ["v1", "v2"]
+
+
+@pytest.mark.parametrize(
+    "moved", [timedelta(seconds=5) - timedelta(microseconds=1), timedelta(seconds=5), -timedelta(seconds=1)]
+)
+def test_how_long_a_failure_is_shared(moved: timedelta) -> None:
+    """For less than 5 seconds, and not by a clock that was set back."""
+    desk = Desk()
+    desk.signer.failing = True
+    with pytest.raises(UpstreamUnavailable):
+        desk.make()
+    desk.clock.now += moved
+    with pytest.raises(UpstreamUnavailable):
+        desk.make()
+    asked_again = not timedelta(0) <= moved < timedelta(seconds=5)
+    assert len(desk.signer.asked) == 1 + asked_again
+
+
 def test_a_vault_that_fails_does_not_spoil_what_is_fresh() -> None:
     """A fresh assertion is used while the vault is away."""
     desk = Desk()
     first = desk.make()
     desk.signer.failing = True
     assert desk.make() == first
-
-
-def test_a_thumbprint_is_the_hash_of_the_certificate() -> None:
-    """SHA-256 of the DER, base64url without padding; the expected text is of FIPS 180-4's sample "abc"."""
-    assert thumbprint(b"abc") == "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"
-    digest = base64.urlsafe_b64decode(thumbprint(b"any certificate") + "=")
-    assert digest == hashlib.sha256(b"any certificate").digest()
-
-
-def test_no_certificate_yet() -> None:
-    """Until a version is used, there is nothing to sign with, and the error says what is missing."""
-    with pytest.raises(NotConfigured) as caught:
-        read_current(MemoryStore())
-    assert caught.value.what == "certificate"
-
-
-def test_the_version_in_use_is_ours_to_say() -> None:
-    """What `use_version` wrote last is what signs."""
-    store = MemoryStore()
-    use_version(store, FIRST)
-    assert read_current(store) == FIRST
-    use_version(store, SECOND)
-    assert read_current(store) == SECOND
-    use_version(store, FIRST)
-    assert read_current(store) == FIRST
-
-
-@pytest.mark.parametrize("before", [[], [FIRST]], ids=["the first", "a later one"])
-def test_of_two_that_switch_at_once_one_loses(before: list[CertificateVersion]) -> None:
-    """Two timers at the same moment cannot both believe that theirs is in use."""
-    store = SpyStore()
-    for version in before:
-        use_version(store, version)
-    store.before_write(1, lambda: use_version(store, SECOND))
-    with pytest.raises(Conflict):
-        use_version(store, replace(FIRST, version="v3"))
-    assert read_current(store) == SECOND
-
-
-def test_a_row_that_makes_no_sense_is_an_error_of_ours() -> None:
-    """A certificate without its end is not taken for one that lasts for ever."""
-    store = MemoryStore()
-    values = {"version": "v1", "thumbprint": "x", "not_after": "2028-03-01"}
-    store.insert(Table.SETTINGS, Row("settings", "certificate", values))
-    with pytest.raises(TypeError, match="a row without its not_after"):
-        read_current(store)
 
 
 def test_names_that_others_rely_on() -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -106,20 +106,33 @@ UNUSABLE: Final = {
 @table(
     Case("no client id: wait", row(), Wait(NOW + DAY), client_id=""),
     Case("no client id: not even a request", row(request=asked(Asked.ROTATE)), Wait(NOW + DAY), client_id=""),
-    Case("no client id: not even the daily probe", row(current=current(probed_at=NOW - 2 * DAY)), Wait(NOW + DAY), client_id=""),
-    Case("probed daily: 24 h less a second ago", row(current=current(probed_at=NOW - DAY + SECOND)), Wait(NOW + SECOND)),
+    Case("no client id: not even the daily probe",
+         row(current=current(probed_at=NOW - 2 * DAY)), Wait(NOW + DAY), client_id=""),
+    Case("probed daily: 24 h less a second ago",
+         row(current=current(probed_at=NOW - DAY + SECOND)), Wait(NOW + SECOND)),
     Case("probed daily: 24 h ago", row(current=current(probed_at=NOW - DAY)), Probe(Role.CURRENT)),
-    Case("probed daily: never, counted from the phase, a second early", row(current=current(probed_at=None), phase_since=NOW - DAY + SECOND), Wait(NOW + SECOND)),
-    Case("probed daily: never, counted from the phase", row(current=current(probed_at=None), phase_since=NOW - DAY), Probe(Role.CURRENT)),
-    Case("refused once: again after 5 min, a second early", row(current=current(refused_run=1, probed_at=NOW - 5 * MINUTE + SECOND)), Wait(NOW + SECOND)),
-    Case("refused once: again after 5 min", row(current=current(refused_run=1, probed_at=NOW - 5 * MINUTE)), Probe(Role.CURRENT)),
-    Case("refused twice: again after 5 min", row(current=current(refused_run=2, probed_at=NOW - 5 * MINUTE)), Probe(Role.CURRENT)),
-    Case("once in a tick", row(current=current(probed_at=NOW - DAY), request=asked(Asked.ROTATE)), Step.BEGIN, {Role.CURRENT: Seen.OK}),
-    Case("expired: not probed, a new one is made", row(current=current(not_after=NOW, probed_at=NOW - 2 * DAY)), Step.BEGIN),
-    Case("one second before it expires: probed", row(current=current(not_after=NOW + SECOND, probed_at=NOW - 2 * DAY)), Probe(Role.CURRENT)),
-    Case("paused: probed all the same", row(current=current(probed_at=NOW - DAY), paused=True), Probe(Role.CURRENT)),
-    Case("paused: waits for the daily probe", row(current=current(probed_at=NOW - HOUR), paused=True), Wait(NOW + 23 * HOUR)),
-    Case("abandoned: disabled before anything else", row(abandoned=("v9",), request=asked(Asked.ROTATE)), Step.DISABLE_ABANDONED),
+    Case("probed daily: never, counted from the phase, a second early",
+         row(current=current(probed_at=None), phase_since=NOW - DAY + SECOND), Wait(NOW + SECOND)),
+    Case("probed daily: never, counted from the phase",
+         row(current=current(probed_at=None), phase_since=NOW - DAY), Probe(Role.CURRENT)),
+    Case("refused once: again after 5 min, a second early",
+         row(current=current(refused_run=1, probed_at=NOW - 5 * MINUTE + SECOND)), Wait(NOW + SECOND)),
+    Case("refused once: again after 5 min",
+         row(current=current(refused_run=1, probed_at=NOW - 5 * MINUTE)), Probe(Role.CURRENT)),
+    Case("refused twice: again after 5 min",
+         row(current=current(refused_run=2, probed_at=NOW - 5 * MINUTE)), Probe(Role.CURRENT)),
+    Case("once in a tick",
+         row(current=current(probed_at=NOW - DAY), request=asked(Asked.ROTATE)), Step.BEGIN, {Role.CURRENT: Seen.OK}),
+    Case("expired: not probed, a new one is made",
+         row(current=current(not_after=NOW, probed_at=NOW - 2 * DAY)), Step.BEGIN),
+    Case("one second before it expires: probed",
+         row(current=current(not_after=NOW + SECOND, probed_at=NOW - 2 * DAY)), Probe(Role.CURRENT)),
+    Case("paused: probed all the same",
+         row(current=current(probed_at=NOW - DAY), paused=True), Probe(Role.CURRENT)),
+    Case("paused: waits for the daily probe",
+         row(current=current(probed_at=NOW - HOUR), paused=True), Wait(NOW + 23 * HOUR)),
+    Case("abandoned: disabled before anything else",
+         row(abandoned=("v9",), request=asked(Asked.ROTATE)), Step.DISABLE_ABANDONED),
     Case("abandoned: not while paused", row(abandoned=("v9",), paused=True), Wait(NOW + DAY)),
 )  # fmt: skip
 def test_in_any_phase(case: Case) -> None:
@@ -157,9 +170,11 @@ AT_START = current(probed_at=START - MINUTE)
     Case("start: far off, so the daily probe is next", row(), Wait(NOW + DAY)),
     Case("start: without an object id too", row(current=AT_START), Step.BEGIN, now=START, object_id=""),
     Case("start: after a refusal too", row(current=AT_START, refusal="graph_403"), Step.BEGIN, now=START),
-    Case("start: not while paused", row(current=AT_START, paused=True), Wait(START - MINUTE + DAY), now=START),
+    Case("start: not while paused",
+         row(current=AT_START, paused=True), Wait(START - MINUTE + DAY), now=START),
     Case("first certificate: waits for the Owner", row(current=None), Wait(NOW + DAY)),
-    Case("first certificate: the Owner asked", row(current=None, request=asked(Asked.GENERATE, "")), Step.BEGIN),
+    Case("first certificate: the Owner asked",
+         row(current=None, request=asked(Asked.GENERATE, "")), Step.BEGIN),
     Case("the Owner asked: generate", row(request=asked(Asked.GENERATE)), Step.BEGIN),
     Case("the Owner asked: rotate", row(request=asked(Asked.ROTATE)), Step.BEGIN),
     Case("the Owner asked: revoke", row(request=asked(Asked.REVOKE)), Step.BEGIN),
@@ -180,7 +195,8 @@ def test_idle(case: Case) -> None:
     Case("manual: creates, so that it can be downloaded", row(Phase.CREATE), Step.CREATE, object_id=""),
     Case("a policy refuses addKey: creates", row(Phase.CREATE, refusal="graph_403"), Step.CREATE),
     Case("first certificate: creates", row(Phase.CREATE, current=None), Step.CREATE),
-    *(Case(f"current {why}: creates", row(Phase.CREATE, current=gone), Step.CREATE) for why, gone in UNUSABLE.items()),
+    *(Case(f"current {why}: creates",
+           row(Phase.CREATE, current=gone), Step.CREATE) for why, gone in UNUSABLE.items()),
     Case("roll back: refused", row(Phase.CREATE, request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK),
 )  # fmt: skip
 def test_create(case: Case) -> None:
@@ -196,21 +212,33 @@ def test_create(case: Case) -> None:
     Case("found", row(Phase.REGISTER), Step.FOUND, NEXT_OK),
     Case("found: uploaded by hand", row(Phase.REGISTER), Step.FOUND, NEXT_OK, object_id=""),
     Case("not known yet: addKey", row(Phase.REGISTER), Step.ADD_KEY, NEXT_REFUSED),
-    Case("not known yet, in haste: addKey", row(Phase.REGISTER, request=asked(Asked.REVOKE)), Step.ADD_KEY, NEXT_REFUSED),
+    Case("not known yet, in haste: addKey",
+         row(Phase.REGISTER, request=asked(Asked.REVOKE)), Step.ADD_KEY, NEXT_REFUSED),
     Case("at most 3 addKey: the third", row(Phase.REGISTER, add_keys=2), Step.ADD_KEY, NEXT_REFUSED),
     Case("at most 3 addKey: no fourth", row(Phase.REGISTER, add_keys=3), Wait(NOW + HOUR), NEXT_REFUSED),
-    Case("manual: no object id, probed hourly", row(Phase.REGISTER), Wait(NOW + HOUR), NEXT_REFUSED, object_id=""),
-    Case("manual: refused, probed hourly", row(Phase.REGISTER, refusal="graph_403"), Wait(NOW + HOUR), NEXT_REFUSED),
-    Case("manual: the first, probed every 5 min", row(Phase.REGISTER, current=None), Wait(NOW + 5 * MINUTE), NEXT_REFUSED),
-    *(Case(f"current {why}: no proof, probed every 5 min", row(Phase.REGISTER, current=gone), Wait(NOW + 5 * MINUTE), NEXT_REFUSED) for why, gone in UNUSABLE.items()),
-    Case("current expires in a second: addKey", row(Phase.REGISTER, current=current(not_after=NOW + SECOND)), Step.ADD_KEY, NEXT_REFUSED),
-    Case("current refused once: addKey", row(Phase.REGISTER, current=current(refused_run=1)), Step.ADD_KEY, NEXT_REFUSED),
-    Case("current expired a day ago: probed every 5 min", row(Phase.REGISTER, current=current(not_after=NOW - DAY, probed_at=NOW - 2 * DAY)), Wait(NOW + 5 * MINUTE), NEXT_REFUSED),
+    Case("manual: no object id, probed hourly",
+         row(Phase.REGISTER), Wait(NOW + HOUR), NEXT_REFUSED, object_id=""),
+    Case("manual: refused, probed hourly",
+         row(Phase.REGISTER, refusal="graph_403"), Wait(NOW + HOUR), NEXT_REFUSED),
+    Case("manual: the first, probed every 5 min",
+         row(Phase.REGISTER, current=None), Wait(NOW + 5 * MINUTE), NEXT_REFUSED),
+    *(Case(f"current {why}: no proof, probed every 5 min",
+           row(Phase.REGISTER, current=gone), Wait(NOW + 5 * MINUTE), NEXT_REFUSED) for why, gone in UNUSABLE.items()),
+    Case("current expires in a second: addKey",
+         row(Phase.REGISTER, current=current(not_after=NOW + SECOND)), Step.ADD_KEY, NEXT_REFUSED),
+    Case("current refused once: addKey",
+         row(Phase.REGISTER, current=current(refused_run=1)), Step.ADD_KEY, NEXT_REFUSED),
+    Case("current expired a day ago: probed every 5 min",
+         row(Phase.REGISTER, current=current(not_after=NOW - DAY, probed_at=NOW - 2 * DAY)),
+         Wait(NOW + 5 * MINUTE), NEXT_REFUSED),
     Case("generate: another one", row(Phase.REGISTER, request=asked(Asked.GENERATE)), Step.BEGIN),
-    Case("generate: another one, though this one is there", row(Phase.REGISTER, request=asked(Asked.GENERATE)), Step.BEGIN, NEXT_OK),
+    Case("generate: another one, though this one is there",
+         row(Phase.REGISTER, request=asked(Asked.GENERATE)), Step.BEGIN, NEXT_OK),
     Case("rotate: goes on with this one", row(Phase.REGISTER, request=asked(Asked.ROTATE)), Probe(Role.NEXT)),
-    Case("30 days left: worth it", row(Phase.REGISTER, next=candidate(not_after=NOW + 30 * DAY)), Probe(Role.NEXT)),
-    Case("less than 30 days left: a new one", row(Phase.REGISTER, next=candidate(not_after=NOW + 30 * DAY - SECOND)), Step.BEGIN),
+    Case("30 days left: worth it",
+         row(Phase.REGISTER, next=candidate(not_after=NOW + 30 * DAY)), Probe(Role.NEXT)),
+    Case("less than 30 days left: a new one",
+         row(Phase.REGISTER, next=candidate(not_after=NOW + 30 * DAY - SECOND)), Step.BEGIN),
     Case("roll back: refused", row(Phase.REGISTER, request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK),
 )  # fmt: skip
 def test_register(case: Case) -> None:
@@ -247,32 +275,48 @@ def changed_next(state: RenewalState, **changes: object) -> RenewalState:
         case
         for n in range(5)
         for case in (
-            Case(f"probe {n + 1} after {3 * (n + 1)} min: a second early", proving(n, 3 * (n + 1) * MINUTE - SECOND), Wait(NOW + SECOND)),
-            Case(f"probe {n + 1} after {3 * (n + 1)} min", proving(n, 3 * (n + 1) * MINUTE), Probe(Role.NEXT)),
+            Case(f"probe {n + 1} after {3 * (n + 1)} min: a second early",
+                 proving(n, 3 * (n + 1) * MINUTE - SECOND), Wait(NOW + SECOND)),
+            Case(f"probe {n + 1} after {3 * (n + 1)} min",
+                 proving(n, 3 * (n + 1) * MINUTE), Probe(Role.NEXT)),
         )
     ),
-    Case("a late tick makes up: the second, due at 6 min, at 9", proving(1, 9 * MINUTE), Probe(Role.NEXT), NEXT_OK),
+    Case("a late tick makes up: the second, due at 6 min, at 9",
+         proving(1, 9 * MINUTE), Probe(Role.NEXT), NEXT_OK),
     Case("a late tick makes up: the third, due at 9 min", proving(2, 9 * MINUTE), Probe(Role.NEXT), NEXT_OK),
-    Case("a late tick makes up: the fourth is not due", proving(3, 9 * MINUTE), Wait(NOW + 3 * MINUTE), NEXT_OK),
+    Case("a late tick makes up: the fourth is not due",
+         proving(3, 9 * MINUTE), Wait(NOW + 3 * MINUTE), NEXT_OK),
     Case("5 in a row: 4 are too few", proving(4, HOUR), Probe(Role.NEXT), NEXT_OK),
     Case("5 in a row", proving(5, HOUR), Step.SWITCH, NEXT_OK),
     Case("15 min since added: a second early", proving(5, 15 * MINUTE - SECOND), Wait(NOW + SECOND), NEXT_OK),
     Case("15 min since added", proving(5, 15 * MINUTE), Step.SWITCH, NEXT_OK),
     Case("switches on what this tick has seen, and on nothing older", proving(5, HOUR), Probe(Role.NEXT)),
-    Case("a failure starts the run again: 3 min later", refused(30 * MINUTE, 10 * MINUTE), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
-    Case("a failure starts the run again: counted from it, a second early", changed_next(proving(0, 30 * MINUTE), run_from=NOW - 3 * MINUTE + SECOND), Wait(NOW + SECOND)),
-    Case("a failure starts the run again: counted from it", changed_next(proving(0, 30 * MINUTE), run_from=NOW - 3 * MINUTE), Probe(Role.NEXT)),
-    Case("absent for 60 min: a second early", refused(HOUR - SECOND, None), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
+    Case("a failure starts the run again: 3 min later",
+         refused(30 * MINUTE, 10 * MINUTE), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
+    Case("a failure starts the run again: counted from it, a second early",
+         changed_next(proving(0, 30 * MINUTE), run_from=NOW - 3 * MINUTE + SECOND), Wait(NOW + SECOND)),
+    Case("a failure starts the run again: counted from it",
+         changed_next(proving(0, 30 * MINUTE), run_from=NOW - 3 * MINUTE), Probe(Role.NEXT)),
+    Case("absent for 60 min: a second early",
+         refused(HOUR - SECOND, None), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
     Case("absent for 60 min", refused(HOUR, None), Step.ABSENT, NEXT_REFUSED),
-    Case("absent for 60 min since it was last seen: a second early", refused(5 * HOUR, HOUR - SECOND), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
+    Case("absent for 60 min since it was last seen: a second early",
+         refused(5 * HOUR, HOUR - SECOND), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
     Case("absent for 60 min since it was last seen", refused(5 * HOUR, HOUR), Step.ABSENT, NEXT_REFUSED),
-    Case("absent for 60 min: what was seen before it was registered again does not count", refused(HOUR - SECOND, 5 * HOUR), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
-    Case("absent: a probe says so, not the time", changed_next(proving(0, 5 * HOUR), run_from=NOW - 5 * HOUR), Probe(Role.NEXT)),
-    Case("usable from not_before + 5 min: a second early", changed_next(proving(5, HOUR), not_before=NOW - 5 * MINUTE + SECOND), Wait(NOW + SECOND), NEXT_OK),
-    Case("usable from not_before + 5 min", changed_next(proving(5, HOUR), not_before=NOW - 5 * MINUTE), Step.SWITCH, NEXT_OK),
-    Case("30 days left: worth it", changed_next(proving(5, HOUR), not_after=NOW + 30 * DAY), Step.SWITCH, NEXT_OK),
-    Case("less than 30 days left: a new one", changed_next(proving(5, HOUR), not_after=NOW + 30 * DAY - SECOND), Step.BEGIN, NEXT_OK),
-    Case("generate: too late, it goes on", proving(5, HOUR, request=asked(Asked.GENERATE)), Step.SWITCH, NEXT_OK),
+    Case("absent for 60 min: what was seen before it was registered again does not count",
+         refused(HOUR - SECOND, 5 * HOUR), Wait(NOW + 3 * MINUTE), NEXT_REFUSED),
+    Case("absent: a probe says so, not the time",
+         changed_next(proving(0, 5 * HOUR), run_from=NOW - 5 * HOUR), Probe(Role.NEXT)),
+    Case("usable from not_before + 5 min: a second early",
+         changed_next(proving(5, HOUR), not_before=NOW - 5 * MINUTE + SECOND), Wait(NOW + SECOND), NEXT_OK),
+    Case("usable from not_before + 5 min",
+         changed_next(proving(5, HOUR), not_before=NOW - 5 * MINUTE), Step.SWITCH, NEXT_OK),
+    Case("30 days left: worth it",
+         changed_next(proving(5, HOUR), not_after=NOW + 30 * DAY), Step.SWITCH, NEXT_OK),
+    Case("less than 30 days left: a new one",
+         changed_next(proving(5, HOUR), not_after=NOW + 30 * DAY - SECOND), Step.BEGIN, NEXT_OK),
+    Case("generate: too late, it goes on",
+         proving(5, HOUR, request=asked(Asked.GENERATE)), Step.SWITCH, NEXT_OK),
     Case("roll back: refused", proving(5, HOUR, request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK),
     Case("paused: does not switch", proving(5, HOUR, paused=True), Wait(NOW + DAY), NEXT_OK),
 )  # fmt: skip
@@ -354,30 +398,55 @@ WEEK = 7 * DAY
 @table(
     Case("7 days: a second early", overlapping(WEEK - SECOND), Wait(NOW + SECOND)),
     Case("7 days", overlapping(WEEK), Step.RETIRE),
-    Case("7 days: counted from the phase where no switch is known", proven(overlapping(WEEK), switched_at=None), Step.RETIRE),
-    Case("7 days: counted from the phase, a second early", proven(overlapping(WEEK - SECOND), switched_at=None), Wait(NOW + SECOND)),
-    Case("current proven within the hour: an hour ago", proven(overlapping(WEEK), ok_at=NOW - HOUR), Step.RETIRE),
-    Case("current proven within the hour: a second more", proven(overlapping(WEEK), ok_at=NOW - HOUR - SECOND), Probe(Role.CURRENT)),
-    Case("current proven within the hour: refused since", proven(overlapping(WEEK), refused_run=1), Probe(Role.CURRENT)),
-    Case("current proven within the hour: refused just now", proven(overlapping(WEEK), refused_run=1), Wait(NOW + 5 * MINUTE), {Role.CURRENT: Seen.REFUSED}),
+    Case("7 days: counted from the phase where no switch is known",
+         proven(overlapping(WEEK), switched_at=None), Step.RETIRE),
+    Case("7 days: counted from the phase, a second early",
+         proven(overlapping(WEEK - SECOND), switched_at=None), Wait(NOW + SECOND)),
+    Case("current proven within the hour: an hour ago",
+         proven(overlapping(WEEK), ok_at=NOW - HOUR), Step.RETIRE),
+    Case("current proven within the hour: a second more",
+         proven(overlapping(WEEK), ok_at=NOW - HOUR - SECOND), Probe(Role.CURRENT)),
+    Case("current proven within the hour: refused since",
+         proven(overlapping(WEEK), refused_run=1), Probe(Role.CURRENT)),
+    Case("current proven within the hour: refused just now",
+         proven(overlapping(WEEK), refused_run=1), Wait(NOW + 5 * MINUTE), {Role.CURRENT: Seen.REFUSED}),
     Case("current proven within the hour: never", proven(overlapping(WEEK), ok_at=None), Probe(Role.CURRENT)),
-    Case("no probe for it before the end", proven(overlapping(WEEK - SECOND), ok_at=NOW - 2 * HOUR), Wait(NOW + SECOND)),
-    Case("rotate: 11 min, a second early", overlapping(11 * MINUTE - SECOND, request=asked(Asked.ROTATE, "v0")), Wait(NOW + SECOND)),
+    Case("no probe for it before the end",
+         proven(overlapping(WEEK - SECOND), ok_at=NOW - 2 * HOUR), Wait(NOW + SECOND)),
+    Case("rotate: 11 min, a second early",
+         overlapping(11 * MINUTE - SECOND, request=asked(Asked.ROTATE, "v0")), Wait(NOW + SECOND)),
     Case("rotate: 11 min", overlapping(11 * MINUTE, request=asked(Asked.ROTATE, "v0")), Step.RETIRE),
     Case("revoke: at once", overlapping(timedelta(0), request=asked(Asked.REVOKE, "v0")), Step.RETIRE),
-    Case("revoke: current proven all the same", proven(overlapping(timedelta(0), request=asked(Asked.REVOKE, "v0")), ok_at=NOW - 2 * HOUR), Probe(Role.CURRENT)),
-    Case("generate: shortens nothing", overlapping(WEEK - SECOND, request=asked(Asked.GENERATE)), Wait(NOW + SECOND)),
+    Case("revoke: current proven all the same",
+         proven(overlapping(timedelta(0), request=asked(Asked.REVOKE, "v0")), ok_at=NOW - 2 * HOUR), Probe(Role.CURRENT)),
+    Case("generate: shortens nothing",
+         overlapping(WEEK - SECOND, request=asked(Asked.GENERATE)), Wait(NOW + SECOND)),
     Case("manual: retires too", overlapping(WEEK), Step.RETIRE, object_id=""),
     Case("paused: does not retire", overlapping(WEEK, paused=True), Wait(NOW + DAY)),
-    Case("the first certificate has nothing to retire", overlapping(timedelta(0), previous=None), Step.FINISH),
-    Case("roll back: probes the previous one first", overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Probe(Role.PREVIOUS)),
-    Case("roll back: it works", overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Step.ROLL_BACK, PREVIOUS_OK),
-    Case("roll back: it does not work", overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK, PREVIOUS_REFUSED),
-    Case("roll back: while paused too", overlapping(HOUR, request=asked(Asked.ROLL_BACK), paused=True), Step.ROLL_BACK, PREVIOUS_OK),
-    Case("roll back: nothing to go back to", overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=None), Step.REFUSE_ROLL_BACK),
-    Case("roll back: not relied on in its last 24 h", overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(not_after=NOW + DAY)), Step.REFUSE_ROLL_BACK, PREVIOUS_OK),
-    Case("roll back: a second before its last 24 h", overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(not_after=NOW + DAY + SECOND)), Step.ROLL_BACK, PREVIOUS_OK),
-    Case("roll back: not to a disabled one", overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(disabled=True)), Step.REFUSE_ROLL_BACK, PREVIOUS_OK),
+    Case("current expired: over, so that a new one is made", proven(overlapping(HOUR), not_after=NOW), Step.FINISH),
+    Case("current expires in a second: goes on",
+         proven(overlapping(HOUR), not_after=NOW + SECOND), Wait(NOW + DAY)),
+    Case("the first certificate has nothing to retire",
+         overlapping(timedelta(0), previous=None), Step.FINISH),
+    Case("roll back: probes the previous one first",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Probe(Role.PREVIOUS)),
+    Case("roll back: it works",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Step.ROLL_BACK, PREVIOUS_OK),
+    Case("roll back: it does not work",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK, PREVIOUS_REFUSED),
+    Case("roll back: while paused too",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK), paused=True), Step.ROLL_BACK, PREVIOUS_OK),
+    Case("roll back: nothing to go back to",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=None), Step.REFUSE_ROLL_BACK),
+    Case("roll back: not relied on in its last 24 h",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(not_after=NOW + DAY)),
+         Step.REFUSE_ROLL_BACK, PREVIOUS_OK),
+    Case("roll back: a second before its last 24 h",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(not_after=NOW + DAY + SECOND)),
+         Step.ROLL_BACK, PREVIOUS_OK),
+    Case("roll back: not to a disabled one",
+         overlapping(HOUR, request=asked(Asked.ROLL_BACK), previous=previous(disabled=True)),
+         Step.REFUSE_ROLL_BACK, PREVIOUS_OK),
 )  # fmt: skip
 def test_overlap(case: Case) -> None:
     """OVERLAP keeps both for 7 days, and removes nothing before the new one was proven within the hour."""
@@ -389,7 +458,9 @@ def test_overlap(case: Case) -> None:
 
 def retiring(**changes: object) -> RenewalState:
     """Give a row in RETIRE whose previous version is changed so; `request` and the like belong to the row."""
-    of_row = {name: changes.pop(name) for name in ("request", "refusal", "paused", "current") if name in changes}
+    of_row = {
+        name: changes.pop(name) for name in ("request", "refusal", "paused", "current") if name in changes
+    }
     return row(Phase.RETIRE, previous=previous(**changes), **of_row)
 
 
@@ -398,23 +469,34 @@ def retiring(**changes: object) -> RenewalState:
     Case("no key id is known: it is left", retiring(key_id=""), Step.LEAVE_KEY),
     Case("manual, no object id: it is left", retiring(), Step.LEAVE_KEY, object_id=""),
     Case("manual, the directory refuses: it is left", retiring(refusal="graph_403"), Step.LEAVE_KEY),
-    *(Case(f"current {why}: no proof, so it waits", retiring(current=gone), Wait(NOW + 5 * MINUTE)) for why, gone in UNUSABLE.items() if why == "was refused twice"),
+    *(Case(f"current {why}: no proof, so it waits",
+           retiring(current=gone), Wait(NOW + 5 * MINUTE)) for why, gone in UNUSABLE.items() if why == "was refused twice"),
     Case("current refused once: removes", retiring(current=current(refused_run=1)), Step.REMOVE_KEY),
     Case("paused: waits", retiring(paused=True), Wait(NOW + DAY)),
     Case("revoke: disables the old version first", retiring(request=asked(Asked.REVOKE, "v0")), Step.DISABLE),
     Case("revoke: then removes", retiring(request=asked(Asked.REVOKE, "v0"), disabled=True), Step.REMOVE_KEY),
-    Case("revoke: no object id, disables all the same", retiring(request=asked(Asked.REVOKE, "v0")), Step.DISABLE, object_id=""),
-    Case("revoke of the one that signs now: not this one first", retiring(request=asked(Asked.REVOKE)), Step.REMOVE_KEY),
+    Case("revoke: no object id, disables all the same",
+         retiring(request=asked(Asked.REVOKE, "v0")), Step.DISABLE, object_id=""),
+    Case("revoke of the one that signs now: not this one first",
+         retiring(request=asked(Asked.REVOKE)), Step.REMOVE_KEY),
     Case("disabled a day later: a second early", retiring(removed_at=NOW - DAY + SECOND), Wait(NOW + SECOND)),
     Case("a retired key must fail: probed a day later", retiring(removed_at=NOW - DAY), Probe(Role.PREVIOUS)),
     Case("disabled a day later: it failed", retiring(removed_at=NOW - DAY), Step.DISABLE, PREVIOUS_REFUSED),
     Case("disabled a day later: it still works", retiring(removed_at=NOW - DAY), Step.DISABLE, PREVIOUS_OK),
-    Case("left where it is: a day later too, without a probe", retiring(removed_at=NOW - DAY, key_id=""), Step.DISABLE),
-    Case("left where it is: a second early", retiring(removed_at=NOW - DAY + SECOND, key_id=""), Wait(NOW + SECOND)),
-    Case("rotate: disabled at once", retiring(removed_at=NOW, request=asked(Asked.ROTATE, "v0")), Step.DISABLE),
-    Case("a new request: disabled at once, so that it begins", retiring(removed_at=NOW, request=asked(Asked.ROTATE)), Step.DISABLE),
+    Case("left where it is: a day later too, without a probe",
+         retiring(removed_at=NOW - DAY, key_id=""), Step.DISABLE),
+    Case("left where it is: a second early",
+         retiring(removed_at=NOW - DAY + SECOND, key_id=""), Wait(NOW + SECOND)),
+    Case("rotate: disabled at once",
+         retiring(removed_at=NOW, request=asked(Asked.ROTATE, "v0")), Step.DISABLE),
+    Case("a new request: disabled at once, so that it begins",
+         retiring(removed_at=NOW, request=asked(Asked.ROTATE)), Step.DISABLE),
     Case("disabled: done", retiring(removed_at=NOW - DAY, disabled=True), Step.FINISH),
-    Case("revoked, disabled and removed: done", retiring(removed_at=NOW, disabled=True, request=asked(Asked.REVOKE, "v0")), Step.FINISH),
+    Case("revoked, disabled and removed: done",
+         retiring(removed_at=NOW, disabled=True, request=asked(Asked.REVOKE, "v0")), Step.FINISH),
+    Case("current expired: over, so that a new one is made", retiring(current=current(not_after=NOW)), Step.FINISH),
+    Case("current expires in a second: removes",
+         retiring(current=current(not_after=NOW + SECOND)), Step.REMOVE_KEY),
     Case("nothing to retire: done", row(Phase.RETIRE, previous=None), Step.FINISH),
     Case("roll back: refused", retiring(request=asked(Asked.ROLL_BACK)), Step.REFUSE_ROLL_BACK),
 )  # fmt: skip
@@ -457,9 +539,13 @@ def test_when_everything_expired_a_new_certificate_is_made(phase: Phase, object_
     pytest.fail(f"for ever in {state.phase}")
 
 
-@given(possible_states, st.sampled_from([OBJECT, ""]), st.dictionaries(st.sampled_from(Role), st.sampled_from(Seen)))
+@given(
+    possible_states,
+    st.sampled_from([OBJECT, ""]),
+    st.dictionaries(st.sampled_from(Role), st.sampled_from(Seen)),
+)
 def test_rules_of_any_row(state: RenewalState, object_id: str, looked: dict[Role, Seen]) -> None:
-    """Paused and manual write nothing to the directory; a switch needs its run; only `previous` is removed; no wait is over."""
+    """Paused and manual write nothing to the directory; a switch needs its run; only `previous` is removed."""
     planned = plan(state, Facts(CLIENT, object_id, looked), POLICY, NOW)
     assert planned == plan(state, Facts(CLIENT, object_id, looked), POLICY, NOW)
     if state.paused:
@@ -523,11 +609,15 @@ def test_a_row_without_its_next_version_is_broken(case: Case) -> None:
         ({"current": current(not_after=NOW + SECOND)}, OBJECT, ""),
         ({"current": UNUSABLE["was refused twice"]}, OBJECT, "current_unusable"),
         ({"current": current(refused_run=1)}, OBJECT, ""),
-        ({"refusal": "graph_403_Authorization_RequestDenied"}, OBJECT, "graph_403_Authorization_RequestDenied"),
+        (
+            {"refusal": "graph_403_Authorization_RequestDenied"},
+            OBJECT,
+            "graph_403_Authorization_RequestDenied",
+        ),
     ],
 )
 def test_why_nothing_is_written_to_the_directory(
-    changes: dict[str, object], object_id: str, expected: str
+    changes: dict[str, Any], object_id: str, expected: str
 ) -> None:
     """The reason is a slug that the Owner's page explains; there is none when everything is automatic."""
     assert manual_reason(row(**changes), object_id, POLICY, NOW) == expected
@@ -555,7 +645,10 @@ def test_the_start_is_a_share_of_the_lifetime(client_id: str, generation: int, l
     made = version("v1", not_before=NOW, not_after=NOW + lifetime)
     start = start_of(made, client_id, generation, POLICY)
     assert 0.66 - 1e-9 <= (start - NOW) / lifetime <= 0.72 + 1e-9
-    assert start_of(version("v7", not_before=NOW, not_after=NOW + lifetime), client_id, generation, POLICY) == start
+    assert (
+        start_of(version("v7", not_before=NOW, not_after=NOW + lifetime), client_id, generation, POLICY)
+        == start
+    )
 
 
 def test_the_start_is_written_down() -> None:
@@ -565,7 +658,9 @@ def test_the_start_is_written_down() -> None:
 
 
 @given(clients, clients, generations, generations)
-def test_the_start_differs_by_application_and_generation(one: str, other: str, first: int, second: int) -> None:
+def test_the_start_differs_by_application_and_generation(
+    one: str, other: str, first: int, second: int
+) -> None:
     """Many applications of one tenant do not all renew in the same hour, nor one always after the same share."""
     year = version("v1", not_before=NOW, not_after=NOW + 365 * DAY)
     same = start_of(year, one, first, POLICY) == start_of(year, other, second, POLICY)

@@ -5,8 +5,6 @@ from datetime import datetime, timedelta
 from itertools import cycle
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shared import jws
 from shared.errors import UpstreamUnavailable
@@ -396,7 +394,8 @@ class SlowTimers:
         """Let every instance sign that read the ring in the last day; what was signed in the last hour must verify."""
         ring = held(self.vault)
         self.read = [(at, each) for at, each in self.read if self.now - at < DAY] + [(self.now, ring)]
-        for signer in {each.signing_key(self.now) for _, each in self.read}:
+        signers = (each.signing_key(self.now) for _, each in self.read)
+        for signer in {each.key_id: each for each in signers}.values():
             token = jws.sign({"kid": signer.key_id}, {"sub": "nurse"}, signer.private_key)
             self.tokens[signer.key_id] = self.now, token
         for key_id, (at, token) in self.tokens.items():
@@ -406,26 +405,20 @@ class SlowTimers:
                 jws.verify(jws.read(token), key.public_key, "ES256")
 
 
-@settings(max_examples=20)
-@given(
-    skews=st.lists(st.timedeltas(timedelta(minutes=-5), timedelta(minutes=5)), min_size=2, max_size=5),
-    delays=st.lists(st.timedeltas(NO_TIME, timedelta(minutes=10)), min_size=1, max_size=3),
-    every=st.sampled_from([timedelta(minutes=30), timedelta(hours=1), DAY, 3 * DAY]),
-)
-def test_two_rotations_at_once_do_no_harm(
-    skews: list[timedelta], delays: list[timedelta], every: timedelta
-) -> None:
+@pytest.mark.parametrize("every", [timedelta(minutes=30), timedelta(hours=5), DAY, 3 * DAY])
+@pytest.mark.parametrize("delay", [NO_TIME, timedelta(minutes=10)])
+def test_two_rotations_at_once_do_no_harm(every: timedelta, delay: timedelta) -> None:
     """A whole rotation between the read and the late write of another, each time: every token verifies.
 
-    Also the tokens of instances that hold the ring of either, or one that is a day old.
+    Also the tokens of instances that hold the ring of either, or one that is a day old; by clocks that differ.
     """
-    timers, skew, delay = SlowTimers(), cycle(skews), cycle(delays)
+    timers, skew = SlowTimers(), cycle([timedelta(minutes=5), timedelta(minutes=-5), NO_TIME])
 
     def meanwhile() -> None:
         timers.rotate(next(skew))
-        timers.wait(next(delay))
+        timers.wait(delay)
 
-    while timers.now < START + 35 * DAY:
+    while timers.now < START + 33 * DAY:
         timers.wait(every)
         timers.rotate(next(skew), meanwhile)
         assert len(held(timers.vault).keys) <= 2
