@@ -121,7 +121,10 @@ def answer(
     *,
     speaks: Literal["html", "json"] = "html",
 ) -> func.HttpResponse:
-    """Run a handler, and turn whatever it raises into an answer in the language of the door."""
+    """Run a handler, and turn whatever it raises into an answer in the language of the door.
+
+    Then notice, behind the answer, whether the renewal of the certificate needs a hand.
+    """
     visit = Visit(services, request, new_reference())
     try:
         response = handler(visit)

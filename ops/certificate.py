@@ -12,7 +12,7 @@ from shared.base64url import random_id
 from shared.public_part import FILE_NAME
 from shared.renewal import POLICY, manual_reason, start_of
 from shared.renewal_alarms import conditions
-from shared.renewal_state import Asked, CertificateVersion, Phase, RenewalState, read_state
+from shared.renewal_state import LONG_AGO, Asked, CertificateVersion, Phase, RenewalState, read_state
 from shared.renewal_tick import tick
 from shared.services import Services
 from shared.settings import read_settings
@@ -100,11 +100,12 @@ def _version(version: CertificateVersion | None) -> dict[str, str] | None:
 
 
 def _time(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None and moment > LONG_AGO else ""
 
 
 def _ask(services: Services, options: argparse.Namespace) -> str:
     kind, _ = _ASK[options.ask]
+    read_settings(services.store).application  # noqa: B018 - raises NotConfigured: there is nothing to renew for
     state = renewal_requests.ask(services.store, kind, random_id(), services.clock())
     if not options.wait:
         return "Asked for. The timer does it within the hour, requests sooner; `certificate status` shows how far it is."
@@ -117,6 +118,8 @@ def _ask(services: Services, options: argparse.Namespace) -> str:
             print(line, flush=True)
             shown = line
         if state.request is None and state.phase in {Phase.IDLE, Phase.OVERLAP}:
+            if kind is Asked.ROLL_BACK and not state.paused:
+                raise ValueError("The previous certificate cannot sign any more: nothing was changed.")
             return "Done."
         if _waits_for_upload(services, state):
             return f"Upload {FILE_NAME} (certificate download) to Microsoft; it is used by itself then."
@@ -132,13 +135,17 @@ def _waits_for_upload(services: Services, state: RenewalState) -> bool:
 
 def _line(state: RenewalState) -> str:
     probes = f", {state.next.ok_run} good probes" if state.next and state.phase is Phase.PROVE else ""
+    paused = ", paused" if state.paused else ""
     trouble = f" ({state.last_error})" if state.last_error else ""
-    return f"{state.phase}{probes}{trouble}"
+    return f"{state.phase}{paused}{probes}{trouble}"
 
 
 def _download(services: Services, options: argparse.Namespace) -> str:
     options.to.write_bytes(renewal_requests.download(services.store, services.vault))
-    return f"{options.to} holds the certificate. Upload it: Entra admin center › App registrations › Certificates & secrets."
+    waiting = read_state(services.store).next is not None
+    which = "next certificate" if waiting else "certificate in use (`generate --wait 10` makes the next one)"
+    place = "Entra admin center › App registrations › Certificates & secrets"
+    return f"{options.to} holds the {which}. To upload it: {place}."
 
 
 def _steer(services: Services, options: argparse.Namespace) -> str:

@@ -66,7 +66,7 @@ class Event:
 
     @property
     def partition(self) -> str:
-        """One partition a day: what the Owner's list of activity reads, and what is dropped when it is old."""
+        """One partition a day: what the Owner's list of activity reads."""
         return self.at.astimezone(UTC).strftime("%Y-%m-%d")
 
     def row(self) -> Row:

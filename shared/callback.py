@@ -121,7 +121,7 @@ def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, st
         if known.other is None or OUTSIDE_ITS_TIME in error.aadsts:
             services.assertions.forget(certificate)
     except UpstreamUnavailable as error:
-        if error.port != "vault" or error.retriable:
+        if not error.is_refusal_to_sign:
             raise
         reason = "vault"  # it signs with this version no more
     services.audit.record(

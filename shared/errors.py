@@ -208,3 +208,8 @@ class UpstreamUnavailable(SignInError):
         self.retriable = retriable
         self.retry_after = retry_after
         self.nothing_done = nothing_done
+
+    @property
+    def is_refusal_to_sign(self) -> bool:
+        """Whether the vault is there, and does not sign with this version: disabled, expired, or not allowed."""
+        return self.port == "vault" and not self.retriable

@@ -43,7 +43,7 @@ class RenewalPolicy:
     """At most so many registrations a generation."""
     overlap: timedelta = timedelta(days=7)
     rotate_overlap: timedelta = timedelta(minutes=11)
-    """For *rotate now*: how old a sign-in's pointer may be (60 s), and 10 minutes."""
+    """For *rotate now*: how old the pointer of an instance in use may be (60 s), and 10 minutes."""
     proven_within: timedelta = timedelta(hours=1)
     """The current version was accepted so recently when the previous one is removed."""
     disabled_after: timedelta = timedelta(days=1)
@@ -106,7 +106,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the row does not hold. `looked` is what probes of this tick have shown."""
+    """What the row does not hold. `looked` is what probes since this tick's last step have shown."""
 
     client_id: str
     """Empty while the Owner has not named the application."""

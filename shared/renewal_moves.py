@@ -5,25 +5,30 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from shared.errors import DirectoryRefused
 from shared.renewal import POLICY, Seen, Step, next_of
 from shared.renewal_state import Asked, CertificateVersion, Phase, RenewalState, Role
 
 _RETIRED_KEPT: Final = 100
+_TRIED_AGAIN: Final = frozenset({401, 409})
+"""Graph's statuses for a proof that it does not accept, and for changes at the same moment: a replica may only lag."""
+_REMOVALS: Final = 5
+"""After so many refused proofs in a row the key is left where it is: the vault signs with it no more."""
 
 
-def seen(state: RenewalState, role: Role, found: Seen, now: datetime) -> RenewalState:
+def seen(state: RenewalState, role: Role, what: Seen, now: datetime) -> RenewalState:
     """Fold what a probe showed into the row."""
     version = state.version(role)
     if version is None:
         return state
-    match found:
+    match what:
         case Seen.OK:
             version = replace(version, ok_run=version.ok_run + 1, ok_at=now, probed_at=now, refused_run=0)
         case Seen.REFUSED:
             refused = version.refused_run + 1
             version = replace(version, ok_run=0, run_from=now, probed_at=now, refused_run=refused)
     state = state.with_version(role, version)
-    if role is Role.PREVIOUS and version.removed_at is not None and found is Seen.OK:
+    if role is Role.PREVIOUS and version.removed_at is not None and what is Seen.OK:
         state = replace(state, still_works=version.version)
     return state
 
@@ -100,6 +105,7 @@ def finished(state: RenewalState, now: datetime) -> RenewalState:
         Phase.IDLE,
         now,
         previous=None,
+        still_works="",
         abandoned=(*state.abandoned, *enabled),
         retired=_with_retired(state, *retired),
         request=request,
@@ -135,6 +141,43 @@ def learned(state: RenewalState, version: str, key_id: str) -> RenewalState:
         if known is not None and known.version == version and not known.key_id:
             return state.with_version(role, replace(known, key_id=key_id))
     return state
+
+
+def given_up(state: RenewalState, version: CertificateVersion, now: datetime) -> RenewalState:
+    """The vault made a version with the wrong dates: another one is made, and this one disabled."""
+    again = state.moved(Phase.CREATE, now, abandoned=(*state.abandoned, version.version))
+    again = replace(again, attempts=state.attempts)  # it is a failure, whose wait grows
+    return again.noted("renewal.given_up", now, version.version, warning=True)
+
+
+def not_added(state: RenewalState) -> RenewalState:
+    """The directory did nothing: the registration does not count."""
+    return replace(state, add_keys=state.add_keys - 1)
+
+
+def refused(state: RenewalState, error: DirectoryRefused) -> RenewalState:
+    """The directory refused to register. A proof that a replica did not accept is tried again; else it is done by hand."""
+    if error.status in _TRIED_AGAIN and state.add_keys < POLICY.add_keys:
+        return state
+    return replace(state, refusal=f"graph_{error.status}_{error.reason}")
+
+
+def not_removed(state: RenewalState, error: DirectoryRefused) -> RenewalState:
+    """The directory refused to remove. After some tries, or for good, the key is left where it is."""
+    if error.status in _TRIED_AGAIN and state.attempts < _REMOVALS:
+        return state
+    return changed_previous(state, key_id="")
+
+
+def disabled(state: RenewalState, version: str) -> RenewalState:
+    """The vault signs with this version no more."""
+    same = state.previous is not None and state.previous.version == version
+    return changed_previous(state, disabled=True) if same else state
+
+
+def without_abandoned(state: RenewalState, version: str) -> RenewalState:
+    """The vault signs with this version no more; it was never switched to."""
+    return replace(state, abandoned=tuple(each for each in state.abandoned if each != version))
 
 
 def _with_retired(state: RenewalState, *versions: CertificateVersion) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The row of the renewal in the hands of one tick: its lease, compare-and-swap, intents, and what is said of them."""
 
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -39,6 +40,12 @@ class Stop(Exception):
         self.until = until
         self.failure = failure
         self.retry_after = retry_after
+
+
+def where(error: Exception) -> str:
+    """Name a defect by its kind and place. Its text may hold anything."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
 
 
 def is_leased(state: RenewalState, now: datetime) -> bool:

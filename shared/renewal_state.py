@@ -272,28 +272,11 @@ def _from_json(document: Mapping[str, Any]) -> RenewalState:
     return RenewalState(**values)
 
 
-_TIMES: Final = frozenset(
-    {
-        "phase_since",
-        "next_attempt_at",
-        "blocked_until",
-        "lease_until",
-        "last_tick_at",
-        "chores_at",
-        "keys_at",
-    }
-)
-_LISTS: Final = frozenset({"retired", "abandoned", "foreign", "answered", "alarms"})
-_VERSION_TIMES: Final = (
-    "not_before",
-    "not_after",
-    "registered_at",
-    "run_from",
-    "ok_at",
-    "probed_at",
-    "switched_at",
-    "removed_at",
-)
+_TIMES: Final = {each.name for each in fields(RenewalState) if each.type is datetime}
+_LISTS: Final = {"retired", "abandoned", "foreign", "answered", "alarms"}
+_VERSION_TIMES: Final = [
+    each.name for each in fields(CertificateVersion) if each.type in {datetime, datetime | None}
+]
 
 
 def _version(document: Mapping[str, Any] | None) -> CertificateVersion | None:

@@ -76,7 +76,7 @@ def needs_help(state: RenewalState, now: datetime) -> bool:
     """Tell whether a request should start a tick.
 
     That is when the timer has stopped, or when somebody waits for the next step: a certificate is on its way, the Owner
-    asked for something, or nobody can sign in. In between the hourly timer is soon enough.
+    asked for something, or it has expired. In between the hourly timer is soon enough.
     """
     if now - state.last_tick_at > _TIMER_STOPPED:
         return True

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from shared import renewal, renewal_alarms, renewal_moves, renewal_requests, renewal_row, renewal_tick
+from shared import (
+    renewal,
+    renewal_alarms,
+    renewal_moves,
+    renewal_outside,
+    renewal_requests,
+    renewal_row,
+    renewal_tick,
+)
 from shared.public_part import to_pem
 from shared.renewal import Step
 from shared.renewal_state import Asked, Intent, Phase, RenewalState, save_state
@@ -169,7 +177,7 @@ def policy(**changes: Any) -> Plant:  # noqa: ANN401 - fields of the record
 
     def plant(patch: pytest.MonkeyPatch, world: World) -> None:
         del world
-        for module in (renewal, renewal_tick, renewal_moves, renewal_alarms):
+        for module in (renewal, renewal_tick, renewal_outside, renewal_moves, renewal_alarms):
             patch.setattr(module, "POLICY", replace(renewal.POLICY, **changes))
 
     return plant
@@ -178,13 +186,13 @@ def policy(**changes: Any) -> Plant:  # noqa: ANN401 - fields of the record
 def active_key_disabled(patch: pytest.MonkeyPatch, world: World) -> None:
     """The vault is told to disable the version that signs, instead of the previous one."""
     del world
-    right = renewal_tick._Tick._disable  # noqa: SLF001 - the fault is planted there
+    right = renewal_outside.Outside._disable  # noqa: SLF001 - the fault is planted there
 
     def wrong(self: Any, step: Step, version: str, change: Any) -> None:  # noqa: ANN401 - as it is called
         current = self._row.state.current
         right(self, step, current.version if current else version, change)
 
-    patch.setattr(renewal_tick._Tick, "_disable", wrong)  # noqa: SLF001 - as above
+    patch.setattr(renewal_outside.Outside, "_disable", wrong)
 
 
 def failures_do_not_count(patch: pytest.MonkeyPatch, world: World) -> None:
@@ -228,7 +236,7 @@ def patches_the_list(patch: pytest.MonkeyPatch, world: World) -> None:
 
 def removes_all_others(patch: pytest.MonkeyPatch, world: World) -> None:
     """Retiring removes every key but the current one."""
-    right = renewal_tick._Tick._remove_key  # noqa: SLF001 - the fault is planted there
+    right = renewal_outside.Outside._remove_key  # noqa: SLF001 - the fault is planted there
 
     def wrong(self: Any) -> None:  # noqa: ANN401 - as it is called
         current = self._row.state.current
@@ -238,7 +246,7 @@ def removes_all_others(patch: pytest.MonkeyPatch, world: World) -> None:
         world.check()
         right(self)
 
-    patch.setattr(renewal_tick._Tick, "_remove_key", wrong)  # noqa: SLF001 - as above
+    patch.setattr(renewal_outside.Outside, "_remove_key", wrong)
 
 
 def removes_current(patch: pytest.MonkeyPatch, world: World) -> None:
