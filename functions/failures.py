@@ -107,18 +107,24 @@ def record(visit: Visit, error: Exception) -> None:
     match error:
         case errors.WrongCredentials():
             return  # written where it happened
-        case errors.BadRequest() | errors.InvalidSession():
+        case errors.BadRequest() | errors.InvalidSession() | errors.CertificateExpired():
             # Strangers can make any number of these: they stand in the log, and take no room in the store.
-            event = Event("request.refused", now, visit.reference, reason=f"{reason}:{error.kind}")
+            name = (
+                "request.refused"
+                if not isinstance(error, errors.CertificateExpired)
+                else "certificate.expired"
+            )
+            event = Event(
+                name, now, visit.reference, reason=f"{reason}:{getattr(error, 'kind', '')}".rstrip(":")
+            )
             _log.info(event.line())
             return
         case errors.UpstreamUnavailable():
             name, reason, warning = "upstream.unavailable", str(error), True
         case errors.NotConfigured():
             name, reason, warning = "not_configured", error.what, True
-        case errors.TooManyAttempts() | errors.CertificateExpired():
-            name = "throttled" if isinstance(error, errors.TooManyAttempts) else "certificate.expired"
-            warning = True
+        case errors.TooManyAttempts():
+            name, warning = "throttled", True
         case errors.AuthorizationDenied():
             reason = f"{error.code}:{error.error}:{','.join(map(str, error.aadsts))}"
         case errors.InvalidIdToken():

@@ -26,16 +26,12 @@ def doors(services: Services) -> func.Blueprint:
 
 
 def _tick(services: Services) -> None:
-    from shared.audit import Event
     from shared.errors import SignInError
     from shared.renewal_tick import tick
 
     try:
         tick(services)
     except SignInError as error:
-        event = Event(
-            "renewal.tick_failed", services.clock(), "timer", reason=f"{error.code}: {error}", warning=True
-        )
-        services.audit.record(event)
+        services.audit.say_later("renewal.tick_failed", f"{error.code}: {error}")
     finally:
         services.audit.flush()

@@ -112,7 +112,7 @@ def _ask(services: Services, options: argparse.Namespace) -> str:
     deadline = time.monotonic() + options.wait * 60
     shown = ""
     while time.monotonic() < deadline:
-        tick(services)
+        tick(services, with_chores=False)
         state = read_state(services.store)
         if (line := _line(state)) != shown:
             print(line, flush=True)
@@ -156,5 +156,5 @@ def _steer(services: Services, options: argparse.Namespace) -> str:
     }[options.steer]
     steer(services.store, services.clock())
     if options.steer == "look":
-        tick(services)
+        tick(services, with_chores=False)
     return f"The renewal is in {_line(read_state(services.store))}."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import accounts, session, transaction
-from shared.aadsts import CREDENTIAL_ERRORS, OUTSIDE_ITS_TIME, numbers_in
+from shared.aadsts import OUTSIDE_ITS_TIME, is_credential_error, numbers_in
 from shared.access import AuthenticationMethod, Level, level_with_roles, refusal
 from shared.audit import Event
 from shared.errors import (
@@ -115,9 +115,9 @@ def _redeem(services: Services, login: LoginTransaction, answer: Mapping[str, st
     try:
         return _redeem_once(services, login, answer, certificate)
     except AuthorizationDenied as error:
-        if not CREDENTIAL_ERRORS.intersection(error.aadsts):
+        if not is_credential_error(error.error, error.aadsts):
             raise
-        reason = str(error.aadsts[0])
+        reason = str(error.aadsts[0]) if error.aadsts else error.error
         if known.other is None or OUTSIDE_ITS_TIME in error.aadsts:
             services.assertions.forget(certificate)
     except UpstreamUnavailable as error:

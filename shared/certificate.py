@@ -40,6 +40,10 @@ class ClientAssertions:
     def make(self, client_id: str, audience: str, certificate: CertificateVersion) -> str:
         """Give an assertion with at least 3 minutes to live. `audience` is the token endpoint."""
         wanted = (client_id, audience, certificate.version)
+        # Before the lock: who has a fresh assertion does not wait while the vault signs with another version.
+        kept = self._made.get(wanted)
+        if kept is not None and kept[0] <= self._clock() < kept[0] + _REUSED_FOR:
+            return kept[1]
         with self._lock:  # one signature when many sign in at once
             now = self._clock()
             # A clock that was set back must not keep an assertion that Microsoft sees as expired.

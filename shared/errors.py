@@ -189,7 +189,8 @@ class DirectoryRefused(SignInError):
 class UpstreamUnavailable(SignInError):
     """A service we need does not answer as it should. `port` is microsoft, graph, vault or store.
 
-    `nothing_done`: the request had no effect, for sure; otherwise it may have had one.
+    `nothing_done`: the request had no effect, for sure; otherwise it may have had one. `key_unusable`: the vault says that
+    this very version is disabled, expired or gone.
     """
 
     code = "upstream_unavailable"
@@ -202,14 +203,16 @@ class UpstreamUnavailable(SignInError):
         retriable: bool = True,
         retry_after: timedelta | None = None,
         nothing_done: bool = False,
+        key_unusable: bool = False,
     ) -> None:
         super().__init__(f"{port}: {detail}" if detail else port)
         self.port = port
         self.retriable = retriable
         self.retry_after = retry_after
         self.nothing_done = nothing_done
+        self.key_unusable = key_unusable
 
     @property
     def is_refusal_to_sign(self) -> bool:
-        """Whether the vault is there, and does not sign with this version: disabled, expired, or not allowed."""
+        """Whether the vault is there, and does not sign with this version, for whatever reason."""
         return self.port == "vault" and not self.retriable

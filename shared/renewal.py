@@ -48,6 +48,8 @@ class RenewalPolicy:
     """The current version was accepted so recently when the previous one is removed."""
     disabled_after: timedelta = timedelta(days=1)
     """After its removal; so long the vault can still sign with it."""
+    given_up_after: timedelta = timedelta(days=7)
+    """A version that the vault does not disable for so long is left to later."""
     current_probed_every: timedelta = timedelta(hours=24)
     waiting_probe_every: timedelta = timedelta(hours=1)
     """While the Owner has a certificate to upload …"""
@@ -78,6 +80,7 @@ class Step(StrEnum):
     ABSENT = auto()
     SWITCH = auto()
     ROLL_BACK = auto()
+    FALL_BACK = auto()
     REFUSE_ROLL_BACK = auto()
     RETIRE = auto()
     REMOVE_KEY = auto()
@@ -136,8 +139,6 @@ def _plan_phase(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: d
         return _plan_roll_back(state, facts, policy, now)
     if state.paused:
         return Wait(now + policy.current_probed_every)
-    if state.abandoned:
-        return Step.DISABLE_ABANDONED
     match state.phase:
         case Phase.IDLE:
             return _plan_idle(state, facts, policy, now)
@@ -156,10 +157,14 @@ def _plan_phase(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: d
 def _plan_idle(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
     if state.request is not None:
         return Step.BEGIN
-    if state.current is None:  # the Owner asks for the first one
-        return Wait(now + policy.current_probed_every)
-    start = start_of(state.current, facts.client_id, state.generation + 1, policy)
-    return Step.BEGIN if now >= start else Wait(start)
+    current, wait = state.current, Wait(now + policy.current_probed_every)
+    if current is not None:
+        start = start_of(current, facts.client_id, state.generation + 1, policy)
+        if now >= start or _is_unusable(current, policy, now):
+            return Step.BEGIN
+        wait = Wait(start)
+    # Last, because nothing waits for it: the Owner asks for the first certificate, and the time of others comes.
+    return Step.DISABLE_ABANDONED if state.abandoned else wait
 
 
 def _plan_register(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
@@ -170,10 +175,8 @@ def _plan_register(state: RenewalState, facts: Facts, policy: RenewalPolicy, now
             return Probe(Role.NEXT)
         case Seen.OK:
             return Step.FOUND
-        case Seen.REFUSED if state.add_keys < policy.add_keys and not manual_reason(
-            state, facts.object_id, policy, now
-        ):
-            return Step.ADD_KEY
+        case Seen.REFUSED if not manual_reason(state, facts.object_id, policy, now):
+            return Step.ADD_KEY if state.add_keys < policy.add_keys else Step.ABSENT
         case _:
             urgent = _nobody_can_sign_in(state, policy, now)
             return Wait(now + (policy.urgent_probe_every if urgent else policy.waiting_probe_every))
@@ -208,8 +211,10 @@ def _plan_prove(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: d
 
 def _plan_overlap(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
     current, previous = state.current, state.previous
-    if current is None or previous is None or now >= current.not_after:
+    if current is None or previous is None:
         return Step.FINISH
+    if now >= current.not_after:
+        return _plan_fall_back(previous, facts, policy, now)
     ends = (current.switched_at or state.phase_since) + _overlap(state, policy)
     if now < ends:
         return Wait(ends)
@@ -231,10 +236,21 @@ def _plan_roll_back(state: RenewalState, facts: Facts, policy: RenewalPolicy, no
             return Step.REFUSE_ROLL_BACK
 
 
+def _plan_fall_back(previous: CertificateVersion, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
+    """The current version has expired (a roll-back was forgotten, say): the other one is better than none."""
+    if previous.removed_at is not None or not _may_sign(previous, policy, now):
+        return Step.FINISH
+    if Role.PREVIOUS not in facts.looked:
+        return Probe(Role.PREVIOUS)
+    return Step.FALL_BACK if facts.looked[Role.PREVIOUS] is Seen.OK else Step.FINISH
+
+
 def _plan_retire(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: datetime) -> Plan:
     previous = state.previous
-    if previous is None or state.current is None or now >= state.current.not_after:
+    if previous is None or state.current is None:
         return Step.FINISH
+    if now >= state.current.not_after:
+        return _plan_fall_back(previous, facts, policy, now)
     revoked = state.asked(Asked.REVOKE) and state.is_answered
     if revoked and not previous.disabled:
         return Step.DISABLE
@@ -245,6 +261,8 @@ def _plan_retire(state: RenewalState, facts: Facts, policy: RenewalPolicy, now: 
         return Wait(now + policy.urgent_probe_every) if unusable else Step.REMOVE_KEY
     if previous.disabled:
         return Step.FINISH
+    if now - previous.removed_at >= policy.given_up_after:
+        return Step.FINISH  # the vault does not disable it; that must not keep the next rotation waiting
     rested = now - previous.removed_at >= policy.disabled_after
     if not rested and state.request is None:
         return Wait(previous.removed_at + policy.disabled_after)

@@ -27,6 +27,7 @@ def conditions(state: RenewalState, now: datetime) -> tuple[str, ...]:
     silent           no tick for 3 hours
     failing          five ticks in a row have failed; `last_error` says why
     proving          a new certificate has not been proven for 60 minutes
+    waiting          the next certificate has not been registered for 60 minutes: somebody must upload it
     not_switched     60 days before the end the next certificate does not sign yet
     expiring:N       N days are left, from 30 on; one each day
     page:N           14, then 7 days are left
@@ -41,9 +42,14 @@ def conditions(state: RenewalState, now: datetime) -> tuple[str, ...]:
         found.append("failing")
     if state.phase is Phase.PROVE and now - state.phase_since > _PROVING_FOR:
         found.append("proving")
+    if state.phase is Phase.REGISTER and now - state.phase_since > _PROVING_FOR:
+        found.append("waiting")
     if state.current is not None:
-        found += _of_lifetime(state.current.not_after - now)
-        if state.current.refused_run >= POLICY.refusals:
+        refused = state.current.refused_run >= POLICY.refusals
+        # While Microsoft refuses it, sign-ins live on the other one.
+        carries = state.other if refused and state.other is not None else state.current
+        found += _of_lifetime(carries.not_after - now)
+        if refused:
             found.append("current_refused")
     if state.still_works:
         found.append(f"still_works:{state.still_works}")

@@ -10,10 +10,10 @@ from shared.renewal import POLICY, Seen, Step, next_of
 from shared.renewal_state import Asked, CertificateVersion, Phase, RenewalState, Role
 
 _RETIRED_KEPT: Final = 100
-_TRIED_AGAIN: Final = frozenset({401, 409})
-"""Graph's statuses for a proof that it does not accept, and for changes at the same moment: a replica may only lag."""
+_POLICY_REFUSES: Final = 400
+"""Graph's status where a policy of the tenant forbids it. Any other may be a replica that lags, and is tried again."""
 _REMOVALS: Final = 5
-"""After so many refused proofs in a row the key is left where it is: the vault signs with it no more."""
+"""After so many refusals in a row the key is left where it is: the vault signs with it no more."""
 
 
 def seen(state: RenewalState, role: Role, what: Seen, now: datetime) -> RenewalState:
@@ -93,6 +93,15 @@ def rolled_back(state: RenewalState, now: datetime) -> RenewalState:
     return state.moved(Phase.OVERLAP, now, current=current, previous=state.current, request=None, paused=True)
 
 
+def fallen_back(state: RenewalState, now: datetime) -> RenewalState:
+    """The version that signs has expired, and the previous one has not: it signs again."""
+    previous = state.previous
+    if previous is None:
+        raise TypeError("nothing to fall back to")
+    current = replace(previous, switched_at=now)
+    return state.moved(Phase.OVERLAP, now, current=current, previous=state.current)
+
+
 def finished(state: RenewalState, now: datetime) -> RenewalState:
     """The rotation is over. A request that was made meanwhile stays, and begins the next one.
 
@@ -156,15 +165,15 @@ def not_added(state: RenewalState) -> RenewalState:
 
 
 def refused(state: RenewalState, error: DirectoryRefused) -> RenewalState:
-    """The directory refused to register. A proof that a replica did not accept is tried again; else it is done by hand."""
-    if error.status in _TRIED_AGAIN and state.add_keys < POLICY.add_keys:
+    """The directory refused to register: tried again, or done by hand where a policy or three tries say so."""
+    if error.status != _POLICY_REFUSES and state.add_keys < POLICY.add_keys:
         return state
     return replace(state, refusal=f"graph_{error.status}_{error.reason}")
 
 
-def not_removed(state: RenewalState, error: DirectoryRefused) -> RenewalState:
+def not_removed(state: RenewalState) -> RenewalState:
     """The directory refused to remove. After some tries, or for good, the key is left where it is."""
-    if error.status in _TRIED_AGAIN and state.attempts < _REMOVALS:
+    if state.attempts < _REMOVALS:
         return state
     return changed_previous(state, key_id="")
 
@@ -190,6 +199,7 @@ MOVES: Final[Mapping[Step, Callable[[RenewalState, datetime], RenewalState]]] = 
     Step.ABSENT: absent,
     Step.SWITCH: switched,
     Step.ROLL_BACK: rolled_back,
+    Step.FALL_BACK: fallen_back,
     Step.REFUSE_ROLL_BACK: roll_back_refused,
     Step.RETIRE: retiring,
     Step.LEAVE_KEY: left,

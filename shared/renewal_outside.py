@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from shared import renewal_moves as moves
-from shared.aadsts import UNKNOWN_CREDENTIAL
+from shared.aadsts import is_unknown_credential
 from shared.certificate import CERTIFICATE_NAME
 from shared.errors import AuthorizationDenied, Conflict, DirectoryRefused, UpstreamUnavailable
 from shared.ports import Application
@@ -25,6 +25,8 @@ from shared.settings import read_settings
 
 _CLOCKS_DIFFER: Final = timedelta(minutes=5)
 _IN_THE_MAKING: Final = timedelta(minutes=1)
+_MADE_WITHIN: Final = timedelta(minutes=15)
+_FOREIGN_KEPT: Final = 20
 _KEYS_EVERY: Final = timedelta(days=1)
 _KEYS_AGAIN: Final = timedelta(days=30)
 """After the directory has said that the application may not read itself."""
@@ -73,13 +75,13 @@ class Outside:
         try:
             token = self._authenticate(version)
         except AuthorizationDenied as error:
-            if not UNKNOWN_CREDENTIAL.intersection(error.aadsts):
+            if not is_unknown_credential(error.error, error.aadsts):
                 self._keep_skew()
                 raise Stop(self._clock(), f"{error.code}: {error}") from None
             found = Seen.REFUSED
         except UpstreamUnavailable as error:
             # A version that the vault does not sign with is as unusable as one that nobody knows.
-            if not error.is_refusal_to_sign:
+            if not error.key_unusable:
                 raise
             found = Seen.REFUSED
         else:
@@ -122,9 +124,9 @@ class Outside:
         except DirectoryRefused:
             keys = None
         ours = {version.x5t for version in (state.current, state.next, state.previous) if version}
-        theirs = {key.x5t for key in keys or () if key.x5t} - ours - set(state.retired)
+        theirs = sorted({key.x5t for key in keys or () if key.x5t} - ours - set(state.retired))
         again = now + (_KEYS_AGAIN if keys is None else _KEYS_EVERY)
-        self._row.save(lambda state: replace(state, foreign=tuple(sorted(theirs)), keys_at=again))
+        self._row.save(lambda state: replace(state, foreign=tuple(theirs[:_FOREIGN_KEPT]), keys_at=again))
 
     def _create(self) -> None:
         """Adopt the version of this generation, or have it made."""
@@ -143,11 +145,13 @@ class Outside:
             made = self._vault.find_certificate(CERTIFICATE_NAME, tag)
         now = self._clock()
         if made is None:
-            raise Stop(now + _IN_THE_MAKING)
+            late = now - self._row.state.phase_since >= _MADE_WITHIN
+            raise Stop(now + _IN_THE_MAKING, "the vault does not make a certificate" if late else "")
         version = describe(made)
-        if version.not_after - now < POLICY.worth_proving or version.not_before > now + _CLOCKS_DIFFER:
+        dates = version.not_after - now >= POLICY.worth_proving and version.not_before <= now + _CLOCKS_DIFFER
+        if not (dates and made.enabled):
             self._row.save(lambda state: moves.given_up(state, version, now), planned=True)
-            raise Stop(now, "the vault made a certificate with the wrong dates")
+            raise Stop(now, "the vault made a certificate that is disabled, or has the wrong dates")
 
         def created(state: RenewalState) -> RenewalState:
             return moves.created(state, version, now).noted("renewal.created", now, version.version)
@@ -203,12 +207,8 @@ class Outside:
         try:
             found = self._services.directory.remove_key(self._object_id, token, previous.key_id, proof)
         except DirectoryRefused as error:
-            refusal = error
-            self._row.save(
-                lambda state: moves.not_removed(
-                    self._row.settled(state, f"refused: {refusal}", warning=True), refusal
-                )
-            )
+            outcome = f"refused: {error}"
+            self._row.save(lambda state: moves.not_removed(self._row.settled(state, outcome, warning=True)))
             raise Stop(self._clock(), f"{error.code}: {error}") from None
         now, outcome = self._clock(), "done" if found else "it was not there"
         self._row.save(

@@ -8,7 +8,7 @@ from shared.certificate import CERTIFICATE_NAME
 from shared.errors import Conflict, NotConfigured
 from shared.ports import Store, Vault
 from shared.public_part import to_pem
-from shared.renewal_state import Asked, Phase, RenewalState, Request, read_state, save_state
+from shared.renewal_state import LONG_AGO, Asked, Phase, RenewalState, Request, read_state, save_state
 
 _TRIES = 5
 _ANSWERS_KEPT = 20
@@ -48,7 +48,7 @@ def resume(store: Store, now: datetime) -> RenewalState:
 
 def look_now(store: Store, now: datetime) -> RenewalState:
     """Look at once whether the certificate has been uploaded, and ask the directory again where it had refused."""
-    return _change(store, lambda state: _soon(replace(state, refusal=""), now))
+    return _change(store, lambda state: _soon(replace(state, refusal="", keys_at=LONG_AGO), now))
 
 
 def download(store: Store, vault: Vault) -> bytes:

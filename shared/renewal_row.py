@@ -75,10 +75,14 @@ class LeasedRow:
         """Show that the timer lives, and raise alarms: one write, without a lease. Raises Conflict."""
         now = self._services.clock()
         self._write(with_alarms(replace(with_silence(self.state, now), last_tick_at=now), now))
+        self._forget_notes()
 
-    def release(self, change: Change) -> None:
-        """Let go of the lease with a last change."""
-        self.save(lambda state: replace(change(state), lease_owner="", lease_until=LONG_AGO))
+    def release(self) -> None:
+        """Let go of the lease."""
+        self.save(lambda state: replace(state, lease_owner="", lease_until=LONG_AGO))
+        self._forget_notes()
+
+    def _forget_notes(self) -> None:
         if (
             self.state.notes
         ):  # all said; where this write fails, the next tick says them again under the same keys

@@ -194,13 +194,17 @@ class RenewalState:
         return request is not None and current is not None and request.target != current.version
 
     def signing(self, now: datetime) -> CertificateVersion:
-        """Give the version that signs. Raises NotConfigured while there is none, CertificateExpired when it is over."""
+        """Give the version that signs: the current one, or once that has expired another one that is registered.
+
+        Raises NotConfigured while there is none, CertificateExpired when all is over.
+        """
         if self.current is None:
             raise NotConfigured("certificate")
-        if now >= self.current.not_after:
-            next_try = max(self.next_attempt_at, now + _SOONEST_TRY)
-            raise CertificateExpired(next_try, next_try - now)
-        return self.current
+        for version in (self.current, self.other):
+            if version is not None and now < version.not_after:
+                return version
+        next_try = max(self.next_attempt_at, now + _SOONEST_TRY)
+        raise CertificateExpired(next_try, next_try - now)
 
     def moved(self, phase: Phase, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of this record
         """Give the state in another phase. What failed before counts no more."""
@@ -226,6 +230,8 @@ def read_state(store: Store) -> RenewalState:
     row = store.get(Table.SETTINGS, _PARTITION, _KEY)
     if row is None:
         return RenewalState()
+    if _COLUMN not in row.values:  # written by a release before the renewal: the next write replaces it
+        return RenewalState(etag=row.etag)
     return replace(_from_json(json.loads(str(row.values[_COLUMN]))), etag=row.etag)
 
 

@@ -6,6 +6,7 @@ instead of believing.
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,7 +26,11 @@ _HEARTBEAT: Final = timedelta(minutes=110)
 _LONGEST_WAIT: Final = timedelta(hours=25)
 """Longer than any wait that is written down: what lies beyond it was written by a clock that was wrong."""
 _BACK_OFF: Final = (timedelta(minutes=1), timedelta(hours=6))
+_STORE: Final = "store"
 _DOUBLINGS: Final = 10
+_UNUSUAL: Final = frozenset(
+    {Step.ABSENT, Step.LEAVE_KEY, Step.ROLL_BACK, Step.FALL_BACK, Step.REFUSE_ROLL_BACK}
+)
 _MOST_STEPS: Final = 30
 
 
@@ -42,17 +47,25 @@ def has_work(state: RenewalState, now: datetime) -> bool:
     return bool(state.intent or state.notes) or not _is_near(state.next_attempt_at, now)
 
 
-def tick(services: Services, *, behind: bool = False, jitter: Callable[[], float] = random.random) -> bool:
+def tick(
+    services: Services,
+    *,
+    behind: bool = False,
+    with_chores: bool = True,
+    jitter: Callable[[], float] = random.random,
+) -> bool:
     """Run one tick, when one is due and nobody else runs one. Gives whether it was run.
 
-    `behind` a request, on a thread of its own, its log lines wait for the next request. `jitter` gives numbers from 0 to 1.
+    `behind` a request, on a thread of its own, its log lines wait for the next request. Who steers by hand leaves the chores
+    to the timer: the clock of their computer sweeps nothing. `jitter` gives numbers from 0 to 1.
     Raises UpstreamUnavailable when the store is away.
     """
     state, now = read_state(services.store), services.clock()
     if not is_due(state, now) or is_leased(state, now):
         return False
     try:
-        _Tick(services, LeasedRow(services, state, behind=behind), jitter).run()
+        row = LeasedRow(services, state, behind=behind)
+        _Tick(services, row, jitter, with_chores=with_chores).run()
     except (Conflict, LeaseLost):
         return False
     return True
@@ -65,25 +78,30 @@ def _is_near(moment: datetime, now: datetime) -> bool:
 class _Tick:
     """What one tick knows beside the row."""
 
-    def __init__(self, services: Services, row: LeasedRow, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, services: Services, row: LeasedRow, jitter: Callable[[], float], *, with_chores: bool
+    ) -> None:
         self._services = services
         self._clock = services.clock
         self._row = row
         self._outside = Outside(services, row)
         self._jitter = jitter
+        self._with_chores = with_chores
 
     def run(self) -> None:
         """Do everything that is due, and let go of the lease."""
-        resting = not has_work(self._row.state, self._clock())
-        if resting and not chores.are_due(self._row.state, self._clock()):
+        state, now = self._row.state, self._clock()
+        resting, busy = not has_work(state, now), self._with_chores and chores.are_due(state, now)
+        if resting and not busy:
             self._row.beat()
             return
         self._row.take()
-        stopped = None if resting else self._work()
-        blocked = stopped is not None and stopped.retry_after is not None
-        if not blocked and not _is_near(self._row.state.blocked_until, self._clock()):
-            chores.do(self._services, self._row)
-        self._close(stopped)
+        if not resting:
+            self._close(self._work())
+        if busy and not _is_near(self._row.state.blocked_until, now):
+            with suppress(Stop):  # no time left
+                chores.do(self._services, self._row)
+        self._row.release()
 
     def _work(self) -> Stop:
         """Settle what is open and take steps; gives when to look again, and what failed."""
@@ -127,6 +145,8 @@ class _Tick:
         except Changed:
             return
         except UpstreamUnavailable as error:
+            if error.port == _STORE:  # whether it was done is not known: the next tick settles it
+                raise
             outcome = f"{'not done' if error.nothing_done else 'unknown'}: {error}"
             self._row.save(lambda state: self._row.settled(state, outcome, warning=True))
             raise
@@ -134,7 +154,7 @@ class _Tick:
     def _move(self, step: Step) -> None:
         """Take a step that changes nothing but the row."""
         now, move = self._clock(), moves.MOVES[step]
-        warning = step in {Step.ABSENT, Step.LEAVE_KEY, Step.ROLL_BACK, Step.REFUSE_ROLL_BACK}
+        warning = step in _UNUSUAL
 
         def moved(state: RenewalState) -> RenewalState:
             after = move(state, now)
@@ -158,13 +178,11 @@ class _Tick:
 
         self._row.save(settled)
 
-    def _close(self, stopped: Stop | None) -> None:
-        """Write down when to look again, raise alarms, and let go of the lease."""
+    def _close(self, stopped: Stop) -> None:
+        """Write down when to look again, and raise alarms."""
         now, planned_for = self._clock(), self._row.state
 
         def closed(state: RenewalState) -> RenewalState:
-            if stopped is None:
-                return with_alarms(state, now)
             again, blocked = stopped.until, state.blocked_until
             if (state.request, state.paused) != (planned_for.request, planned_for.paused):
                 again = now
@@ -182,12 +200,13 @@ class _Tick:
             )
             return with_alarms(state, now)
 
-        self._row.release(closed)
+        self._row.save(closed)
 
     def _back_off(self, state: RenewalState) -> timedelta:
         """Full jitter between a minute and six hours; five minutes at most while nobody can sign in."""
         least, most = _BACK_OFF
-        if state.current is None or self._clock() >= state.current.not_after:
+        nobody = state.current is None or self._clock() >= state.current.not_after
+        if nobody and state.phase is not Phase.CREATE:  # somebody may upload; a vault that fails has time
             most = POLICY.urgent_probe_every
         grown: timedelta = least * 2 ** min(state.attempts + 1, _DOUBLINGS)
         return max(least, self._jitter() * min(most, grown))

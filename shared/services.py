@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from shared.errors import UpstreamUnavailable
+from shared.errors import CertificateExpired, NotConfigured, UpstreamUnavailable
 from shared.refreshed import BACK_OFF, Refreshed
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _SETTINGS_FRESH: Final = timedelta(seconds=60)
 _IDLE: Final = timedelta(minutes=15)
 """An instance that nobody asked for this long reads again before it answers."""
+_POINTER_IDLE: Final = timedelta(minutes=5)
+"""The same for the certificate: *rotate now* retires the old one after 11 minutes."""
 _RING_FRESH: Final = timedelta(minutes=10)
 _RING_COOL_DOWN: Final = timedelta(minutes=1)
 _THREADS_KEPT_FREE: Final = 2
@@ -60,7 +63,7 @@ class Services:
         self.directory = directory
         self.settings: Refreshed[SsoSettings] = Refreshed(self._load_settings, clock, _SETTINGS_FRESH, _IDLE)
         self.certificate: Refreshed[RenewalState] = Refreshed(
-            self._load_certificate, clock, _SETTINGS_FRESH, _IDLE
+            self._load_certificate, clock, _SETTINGS_FRESH, _POINTER_IDLE
         )
         self.key_ring: Refreshed[KeyRing] = Refreshed(self._load_key_ring, clock, _RING_FRESH, _IDLE)
         self.pepper: Refreshed[Pepper] = Refreshed(self._load_pepper, clock, _PEPPER_FRESH)
@@ -115,7 +118,8 @@ class Services:
         The Owner has just uploaded the certificate, perhaps: nobody shall be turned away because of what is in memory.
         """
         now = self.clock()
-        if known.current is not None and now < known.current.not_after:
+        with suppress(NotConfigured, CertificateExpired):
+            known.signing(now)
             return known
         with self._lock:
             asked_at = self._row_asked_at

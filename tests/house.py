@@ -92,7 +92,7 @@ class PaperVault:
         self._check()
         self.signed.append(version)
         if version in self.disabled_versions:
-            raise UpstreamUnavailable("vault", "http 403", retriable=False)
+            raise UpstreamUnavailable("vault", "http 403", retriable=False, key_unusable=True)
         return hmac.digest(b"paper", f"{key}{version}{algorithm}".encode() + digest, "sha256")
 
     def create_certificate(self, name: str, tag: str) -> None:

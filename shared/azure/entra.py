@@ -1,5 +1,6 @@
 """The identity provider, on Microsoft Entra ID: MSAL makes the requests, and what it answers is validated elsewhere."""
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from shared.refreshed import Refreshed
 from shared.secret import Secret
 
 _PORT: Final = "microsoft"
+_NUMBERS_KEPT: Final = 5
 _METADATA_FRESH: Final = timedelta(hours=24)
 _SCOPES: Final[list[str]] = []
 """Sign-in only. MSAL adds openid and profile, and offline_access is taken out: no token of Microsoft is kept."""
@@ -144,7 +146,7 @@ class Entra:
             # MSAL reads the ID token first and looks at its nonce; what it says of them shows values.
             raise AuthorizationDenied("invalid_response") from None
         if "error" in result:
-            raise AuthorizationDenied(str(result["error"]), _numbers(result))
+            raise _denied(result)
         return str(result.get("id_token", ""))
 
     def metadata(self, application: Application) -> ProviderMetadata:
@@ -164,7 +166,7 @@ class Entra:
         client = self._msal(application, lambda facts: assertion(facts["token_endpoint"]))
         result = client.acquire_token_for_client([self._graph_scope])
         if "error" in result:
-            raise AuthorizationDenied(str(result["error"]), _numbers(result))
+            raise _denied(result)
         if not (token := result.get("access_token")):
             raise UpstreamUnavailable(_PORT, "the answer holds no token")
         return Secret(token)
@@ -231,9 +233,15 @@ def _date(response: requests.Response) -> datetime | None:
     return date if date.tzinfo else None
 
 
+def _denied(result: Mapping[str, Any]) -> AuthorizationDenied:
+    """Take the error code as RFC 6749, section 5.2, spells it, and nothing else that could stand there."""
+    error = str(result["error"])
+    return AuthorizationDenied(error if re.fullmatch(r"[a-z_]{1,60}", error) else "unknown", _numbers(result))
+
+
 def _numbers(body: Mapping[str, Any]) -> tuple[int, ...]:
     """Read the AADSTS numbers of an error, first those of its own list."""
     listed = body.get("error_codes")
     if isinstance(listed, list) and all(isinstance(number, int) for number in listed):
-        return tuple(listed)
+        return tuple(listed[:_NUMBERS_KEPT])
     return numbers_in(str(body.get("error_description", "")))

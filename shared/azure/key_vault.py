@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from shared.config import Config
 
 _PORT: Final = "vault"
+_KEY_UNUSABLE: Final = frozenset({"KeyDisabled", "KeyExpired", "KeyNotYetValid"})
+"""Inner codes of a refusal to sign (Key Vault, error codes)."""
 _TAG: Final = "sos-renewal"
 """The tag by which a version is known as ours, whoever lost the answer to its creation."""
 _CONFLICT: Final = 409
@@ -80,7 +82,7 @@ class KeyVault:
                 _PORT, lambda: client.sign(SignatureAlgorithm(algorithm), digest), repeatable=True
             ).signature
         except HttpResponseError as error:
-            raise _unavailable(error) from None
+            raise _unavailable(error, key_unusable=_is_about_the_key(error)) from None
 
     def create_certificate(self, name: str, tag: str) -> None:
         """Begin to make a version that bears this tag. Raises Conflict while another one is in the making."""
@@ -108,10 +110,11 @@ class KeyVault:
         except HttpResponseError as error:
             raise _unavailable(error) from None
         tagged = [found for found in listed if (found.tags or {}).get(_TAG) == tag]
-        if not tagged:
-            return None
-        oldest = min(tagged, key=lambda found: (found.created_on, found.version))
-        return self.certificate(name, str(oldest.version))
+        # The oldest that is whole: one whose making failed or was cancelled has no certificate in it.
+        for found in sorted(tagged, key=lambda found: (found.created_on, found.version)):
+            if (made := self.certificate(name, str(found.version))) is not None:
+                return made
+        return None
 
     def certificate(self, name: str, version: str) -> VaultCertificate | None:
         """Read one version; None when there is none."""
@@ -165,5 +168,11 @@ def _in_the_making(error: HttpResponseError) -> bool:
     return error.status_code == _CONFLICT and not str((inner or {}).get("code", "")).startswith("ObjectIs")
 
 
-def _unavailable(error: HttpResponseError) -> UpstreamUnavailable:
-    return UpstreamUnavailable(_PORT, f"http {error.status_code}", retriable=False)
+def _unavailable(error: HttpResponseError, *, key_unusable: bool = False) -> UpstreamUnavailable:
+    return UpstreamUnavailable(_PORT, f"http {error.status_code}", retriable=False, key_unusable=key_unusable)
+
+
+def _is_about_the_key(error: HttpResponseError) -> bool:
+    """Tell a version that is disabled, expired or gone from a right that is missing: both are a 403."""
+    inner = getattr(error.error, "innererror", None) or {}
+    return isinstance(error, ResourceNotFoundError) or inner.get("code") in _KEY_UNUSABLE

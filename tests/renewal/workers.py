@@ -93,7 +93,7 @@ class WorkerVault:
 
         def signed() -> bytes:
             if not self._true.signs(version, self._world.now):
-                raise UpstreamUnavailable("vault", "http 403", retriable=False)
+                raise UpstreamUnavailable("vault", "http 403", retriable=False, key_unusable=True)
             return signature(version, algorithm, digest)
 
         return self._do(signed)
@@ -285,4 +285,4 @@ class WorkerDirectory:
         if not right:
             raise DirectoryRefused(401, "Authentication_MissingOrMalformed")
         if world.directory.refuses:
-            raise DirectoryRefused(403, "KeyCredentialsPolicy")
+            raise DirectoryRefused(400, "KeyCredentialsPolicy")

@@ -361,6 +361,7 @@ class World:
             der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
             if not any(key.is_registered and key.der == der for key in self.directory.keys.values()):
                 self.register(der)
+        self.owner.told.clear()  # a person who was asked to wait is not a tick, and tells nobody
 
     def name_application(self, object_id: str) -> None:
         """Tell, or take away, the object id: without it everything is by hand."""
