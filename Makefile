@@ -34,7 +34,7 @@ check: setup ## format, lint, types, imports, secrets, links and lock files
 bench: setup ## measure, and print a table
 	@$(BIN)/python -m bench $(ARGS)
 
-year: setup ## play twelve months of renewal in seconds, and draw them: SEED=1
+year: setup ## play twelve months of renewal in minutes, and draw them: SEED=1
 	@$(BIN)/python -m local.year --seed $(SEED)
 
 format: setup ## format, and mend what the linter can mend

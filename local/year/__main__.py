@@ -11,15 +11,17 @@ from local.year.picture import draw
 from local.year.play import play
 from local.year.table import closing
 
-_PICTURE: Final = Path(__file__).parents[2] / "docs/pictures/year.svg"
+_ROOT: Final = Path(__file__).parents[2]
+_SEED: Final = 1
+"""Whose year is the picture in the README."""
 
 
 def main() -> int:
     """Play; answers 1 when a sign-in failed, an alarm is still open, or a rotation has not ended."""
     parser = argparse.ArgumentParser(prog="python -m local.year", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="from which the faults are drawn (1)")
-    parser.add_argument("--picture", type=Path, default=_PICTURE, help="the file to draw")
+    parser.add_argument("--seed", type=int, default=_SEED, help="from which the faults are drawn (1)")
     arguments = parser.parse_args()
+    picture = _ROOT / ("docs/pictures/year.svg" if arguments.seed == _SEED else ".local/year.svg")
     print(f"Twelve months of renewal, seed {arguments.seed}\n", flush=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -28,8 +30,9 @@ def main() -> int:
         print(failure, file=sys.stderr)
         return 1
     print("", *closing(played), sep="\n")
-    arguments.picture.write_text(draw(played), encoding="utf-8")
-    print(f"drawn       {arguments.picture}")
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_text(draw(played), encoding="utf-8")
+    print(f"drawn       {picture.relative_to(_ROOT)}")
     for problem in played.problems:
         print(f"PROBLEM     {problem}")
     return 1 if played.problems else 0
