@@ -354,7 +354,7 @@ def _away(error: UpstreamUnavailable) -> Diagnosis:
 def _expired(error: CertificateExpired) -> Diagnosis:
     wait = minutes_and_seconds(error.retry_after.total_seconds())
     return Diagnosis(
-        "Microsoft sign-in is being repaired",
+        "Signing in is being repaired",
         "The certificate by which Microsoft recognises this system has expired. Nothing is wrong with your account.",
         _OWNER,
         (

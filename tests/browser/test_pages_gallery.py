@@ -1,6 +1,7 @@
 """Every page as people meet it: narrow and wide, light and dark, by keyboard, enlarged, without scripts."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from functions.pages import Action, asset, render
+from shared.diagnosis import diagnose
+from shared.errors import CertificateExpired
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +40,7 @@ SIGN_IN: dict[str, object] = {
     "address": "sos.clinic.example",
 }
 OWNER = SIGN_IN | {"sso_active": True, "microsoft_url": "/login", "username": "owner"}
+REPAIR = diagnose(CertificateExpired(datetime(2027, 3, 1, 8, 5, tzinfo=UTC), timedelta(minutes=5)))
 SETUP: dict[str, object] = {
     "csrf_token": "csrf",
     "token": "token",
@@ -118,6 +122,21 @@ SAMPLES: dict[str, tuple[str, dict[str, object]]] = {
             "now": ["Wait a minute, then try again."],
             "reference": "7F3K-9QX2-B4MD",
             "actions": [Action("Try again", "/login", primary=True)],
+        },
+    ),
+    "message-being-repaired": (
+        "message",
+        {
+            "tone": REPAIR.tone,
+            "title": REPAIR.title,
+            "what": REPAIR.what,
+            "who": REPAIR.who,
+            "now": list(REPAIR.now),
+            "reference": "7F3K-9QX2-B4MD",
+            "actions": [
+                Action("Try again", "/login", primary=True),
+                Action("Sign in with a password", "/signin"),
+            ],
         },
     ),
     "message-not-found": (

@@ -118,7 +118,7 @@ def test_an_expired_certificate_is_a_maintenance_page_with_the_next_try(house: H
     now = house.clock.now
     sign_with(house.store, a_version("v1"), next_attempt_at=now + timedelta(minutes=4))
     answer = house.get("/login")
-    assert (answer.status, answer.title) == (503, "Microsoft sign-in is being repaired")
+    assert (answer.status, answer.title) == (503, "Signing in is being repaired")
     assert answer.header("Retry-After") == "240"
     assert f"{now + timedelta(minutes=4):%H:%M} UTC, in 4 minutes" in answer.text
     assert 'href="/signin"' in answer.text
@@ -131,7 +131,7 @@ def test_a_certificate_that_expires_while_somebody_is_at_microsoft(house: House)
     state = house.start_at_microsoft()
     house.clock.move(seconds=1)
     answer = house.finish_at_microsoft(state)
-    assert (answer.status, answer.title) == (503, "Microsoft sign-in is being repaired")
+    assert (answer.status, answer.title) == (503, "Signing in is being repaired")
     assert house.identity.redeemed == []
 
 

@@ -124,7 +124,7 @@ def test_recovery_after_everything_expired(timed_town: TimedTown, tmp_path: Path
     assert town.state.phase is Phase.REGISTER
 
     page = town.browser().open(f"{town.address}/login")
-    assert (page.status, page.title) == (503, "Microsoft sign-in is being repaired")
+    assert (page.status, page.title) == (503, "Signing in is being repaired")
     state = town.state
     wait = int(page.response.headers["retry-after"])
     assert 0 < wait <= 5 * 60
