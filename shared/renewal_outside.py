@@ -24,7 +24,7 @@ from shared.services import Services
 from shared.settings import read_settings
 
 _CLOCKS_DIFFER: Final = timedelta(minutes=5)
-_IN_THE_MAKING: Final = timedelta(minutes=1)
+_IN_THE_MAKING: Final = timedelta(seconds=15)
 _MADE_WITHIN: Final = timedelta(minutes=15)
 _FOREIGN_KEPT: Final = 20
 _KEYS_EVERY: Final = timedelta(days=1)

@@ -12,7 +12,7 @@ import msal
 import requests
 
 from shared.aadsts import numbers_in
-from shared.azure.http import send
+from shared.azure.http import json_object, send
 from shared.config import Config
 from shared.errors import AuthorizationDenied, UpstreamUnavailable
 from shared.ports import Application, AuthorizationRequest, Clock, ProviderMetadata
@@ -70,7 +70,7 @@ class _MsalHttp:
     ) -> requests.Response:
         """Send a token request, and compare the clocks by its answer. Raises UpstreamUnavailable when that is no JSON."""
         response = send(_PORT, self._session, "POST", url, params=params, data=data, headers=headers)
-        _json(response)  # MSAL would fail over a page of a proxy in the way, and log it
+        json_object(_PORT, response)  # MSAL would fail over a page of a proxy in the way, and log it
         if theirs := _date(response):
             self.clock_skew = self._clock() - response.elapsed / 2 - theirs
         return response
@@ -81,9 +81,9 @@ class _MsalHttp:
     def _fetch(self, url: str) -> _Kept:
         response = send(_PORT, self._session, "GET", url)
         if response.status_code != requests.codes.ok:
-            body = _json(response)
+            body = json_object(_PORT, response)
             raise AuthorizationDenied(str(body.get("error", "invalid_tenant"))[:60], _numbers(body))
-        return _Kept(response, _json(response))
+        return _Kept(response, json_object(_PORT, response))
 
 
 class Entra:
@@ -158,7 +158,7 @@ class Entra:
         """Fetch the provider's JSON Web Key Set. One request, every time."""
         url = str(self._document(application)["jwks_uri"])
         response = send(_PORT, self._session, "GET", url)
-        return _json(response)
+        return json_object(_PORT, response)
 
     def authenticate(self, application: Application, assertion: Callable[[str], str]) -> Secret:
         """Get an access token for the directory as the application itself. One request, never from a cache."""
@@ -212,16 +212,6 @@ class Entra:
             instance_discovery=False,
             exclude_scopes=["offline_access"],
         )
-
-
-def _json(response: requests.Response) -> Mapping[str, object]:
-    try:
-        body = response.json()
-    except requests.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise UpstreamUnavailable(_PORT, "the answer is not a JSON object")
-    return body
 
 
 def _date(response: requests.Response) -> datetime | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import requests
 
-from shared.azure.http import send
+from shared.azure.http import json_object, send
 from shared.base64url import base64url
 from shared.config import Config
 from shared.errors import DirectoryRefused, UpstreamUnavailable
@@ -40,7 +40,7 @@ class Graph:
         response = self._post(f"{object_id}/addKey", token, body)
         if response.status_code != requests.codes.ok:
             raise _failure(response)
-        key_id = _object(response).get("keyId")
+        key_id = json_object(_PORT, response).get("keyId")
         if not isinstance(key_id, str) or not key_id:
             raise UpstreamUnavailable(_PORT, "the answer names no key")
         return key_id
@@ -72,7 +72,7 @@ class Graph:
             return None
         if response.status_code != requests.codes.ok:
             raise _failure(response)
-        listed = _object(response).get("keyCredentials")
+        listed = json_object(_PORT, response).get("keyCredentials")
         if not isinstance(listed, list):
             raise UpstreamUnavailable(_PORT, "the answer lists no keys")
         return [RegisteredKey(str(key["keyId"]), _x5t(key)) for key in listed if key.get("usage") == "Verify"]
@@ -102,16 +102,6 @@ def _error(response: requests.Response) -> Mapping[str, Any]:
     except (ValueError, TypeError, KeyError):
         return {}
     return error if isinstance(error, dict) else {}
-
-
-def _object(response: requests.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except requests.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise UpstreamUnavailable(_PORT, "the answer is not a JSON object")
-    return body
 
 
 def _x5t(key: Mapping[str, Any]) -> str:

@@ -140,6 +140,17 @@ def send(
     return call(port, work, repeatable=method == "GET")
 
 
+def json_object(port: str, response: requests.Response) -> Mapping[str, Any]:
+    """Read the JSON object of an answer. Raises UpstreamUnavailable for anything else: a page of a proxy in the way, say."""
+    try:
+        body = response.json()
+    except requests.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise UpstreamUnavailable(port, "the answer is not a JSON object")
+    return body
+
+
 def retry_after(headers: Mapping[str, str]) -> timedelta | None:
     """Read `Retry-After` (RFC 9110, section 10.2.3), seconds or a date, at most a day; None without a sane one."""
     text = headers.get("Retry-After", "")
