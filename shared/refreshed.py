@@ -97,6 +97,12 @@ class Refreshed[T]:
         self._load_in_background(loaded, now)
         return loaded.value
 
+    @property
+    def known(self) -> T | None:
+        """The value as it was last loaded, however old; None before the first load. Loads nothing."""
+        loaded = self._loaded
+        return loaded.value if loaded is not None else None
+
     def peek(self) -> T | None:
         """Answer the value, or None when there is none yet; never wait, and load it in the background when it is time."""
         loaded, now = self._loaded, self._clock()
@@ -104,8 +110,7 @@ class Refreshed[T]:
             self._recent_failure(now) is None
         ):
             self._load_in_background(loaded, now)
-            loaded = self._loaded
-        return loaded.value if loaded is not None else None
+        return self.known
 
     def refresh(self) -> T:
         """Load now, or wait for the load under way. Raises what `load` raises; the old value stays then."""

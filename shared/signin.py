@@ -47,8 +47,8 @@ def start(services: Services, next_path: str, hints: Hints, *, second_try: bool 
     login = LoginTransaction(request, application, next_path, now, random_id())
     key = services.key_ring.get().signing_key(now)
     cookie = transaction.seal(login, key.sealing_key, key.key_id)
-    # Microsoft would send the person back in vain. Last, because on a cold start the row is only being read.
-    if (known := services.certificate.peek()) is not None:
+    # Where it is known that Microsoft would send the person back in vain. A cold start does not read the row for that.
+    if (known := services.certificate.known) is not None:
         services.certificate_that_signs(known).signing(now)
     return Started(url, transaction.cookie_name(state), cookie)
 

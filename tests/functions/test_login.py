@@ -91,7 +91,6 @@ def test_sso_without_a_certificate_begins_but_says_so_at_the_end(cheap_passwords
     del cheap_passwords
     house = House()
     house.set_sso(active=True)
-    house.services.certificate._spawn = lambda _work: None  # noqa: SLF001 - the thread has not come to it yet
     answer = house.sign_in_with_microsoft()
     assert answer.status == 503
     assert answer.title == "Sign-in is not set up yet"
@@ -108,6 +107,7 @@ def test_sso_without_a_certificate_is_said_at_once_where_it_is_known(cheap_passw
     del cheap_passwords
     house = House()
     house.set_sso(active=True)
+    house.services.certificate.get()
     answer = house.get("/login")
     assert (answer.status, answer.title) == (503, "Sign-in is not set up yet")
 
@@ -117,6 +117,7 @@ def test_an_expired_certificate_is_a_maintenance_page_with_the_next_try(house: H
     house.clock.move(days=365)
     now = house.clock.now
     sign_with(house.store, a_version("v1"), next_attempt_at=now + timedelta(minutes=4))
+    house.services.certificate.get()
     answer = house.get("/login")
     assert (answer.status, answer.title) == (503, "Signing in is being repaired")
     assert answer.header("Retry-After") == "240"
