@@ -83,9 +83,8 @@ class LeasedRow:
         self._forget_notes()
 
     def _forget_notes(self) -> None:
-        if (
-            self.state.notes
-        ):  # all said; where this write fails, the next tick says them again under the same keys
+        """Take out of the row what has been said; where that fails the next tick says it again, under the same keys."""
+        if self.state.notes:
             with suppress(Conflict):
                 self.state = save_state(self._services.store, replace(self.state, notes=()))
 
