@@ -67,6 +67,7 @@ def switch_is_proven(world: "World", before: RenewalState, after: RenewalState) 
         raise Broken(2, f"switched to {new.version} {age} after its registration")
 
 
+REFUSALS_AS_WRITTEN = 2
 POLICY_AS_WRITTEN = {"probes": 5, "hurried_probes": 3}
 SOAK, HURRIED_SOAK = timedelta(minutes=15), timedelta(minutes=2)
 OVERLAPS = {Asked.REVOKE: timedelta(0), Asked.ROTATE: timedelta(minutes=11)}
@@ -305,11 +306,16 @@ THRESHOLDS = {
 
 
 def alarms_were_raised(world: "World") -> None:
-    """14: … and it is raised: after a tick in peace every threshold that was passed has been said."""
-    current = world.row.current
-    if current is None:
+    """14: … and it is raised: after a tick in peace every threshold that was passed has been said.
+
+    The time that is left is that of the version which carries sign-ins: the other one, while the current one is refused.
+    """
+    row = world.row
+    if row.current is None:
         return
-    left = current.not_after - world.now
+    refused = row.current.refused_run >= REFUSALS_AS_WRITTEN
+    carries = row.other if refused and row.other is not None else row.current
+    left = carries.not_after - world.now
     for condition, threshold in THRESHOLDS.items():
         passed = left <= threshold - world.off - timedelta(seconds=1)
         silent = condition != "expired" and left <= timedelta(0)
