@@ -241,8 +241,10 @@ def test_a_disabled_key_is_unavailable(key_vault: Vault, portal: Portal, name: s
     version, _ = portal.certificate(name)
     key_vault.sign(name, version, "PS256", DIGEST)
     portal.certificates.update_certificate_properties(name, version, enabled=False)
-    with pytest.raises(UpstreamUnavailable):
+    with pytest.raises(UpstreamUnavailable) as caught:
         key_vault.sign(name, version, "PS256", DIGEST)
+    assert caught.value.is_refusal_to_sign
+    assert caught.value.key_unusable, "the renewal tells it from a right that is missing by this"
 
 
 def test_the_key_cannot_be_exported(portal: Portal, name: str) -> None:
